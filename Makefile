@@ -1,0 +1,76 @@
+# Aftercare. `make help` lists the commands.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VAR  := $(CURDIR)/var
+ENVS := $(VAR)/envs
+REQ  := deploy/requirements
+UV   := $(ENVS)/tools/bin/uv
+PY   ?= python3
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export UV_LINK_MODE ?= hardlink
+export PYTHONDONTWRITEBYTECODE ?=
+
+APP  := $(ENVS)/app/bin
+DEV  := $(ENVS)/dev/bin
+
+# Python 3.10 (for Rasa): on the PATH, else under pyenv, else fetched by uv
+PY310 = $(shell command -v python3.10 >/dev/null && python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null || ls -d $$(pyenv root 2>/dev/null)/versions/3.10.*/bin/python 2>/dev/null | tail -1)
+PY311 = $(shell command -v python3.11 >/dev/null && python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || ls -d $$(pyenv root 2>/dev/null)/versions/3.11.*/bin/python 2>/dev/null | tail -1)
+
+.PHONY: help
+help: ## what each command does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(UV): $(REQ)/tools.txt
+	$(PY) -m venv $(ENVS)/tools
+	$(ENVS)/tools/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+# One environment an image, each exactly its lock.
+$(ENVS)/rasa/.ready: PYTHON = $(or $(PY310),3.10)
+$(ENVS)/%/.ready: PYTHON = $(or $(PY311),3.11)
+$(ENVS)/%/.ready: $(REQ)/%.txt $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(ENVS)/$*
+	$(UV) pip sync --quiet --require-hashes --python $(ENVS)/$*/bin/python $<
+	@echo "$(CURDIR)" > $$($(ENVS)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/aftercare-source.pth
+	@printf '#!/bin/sh\nexec "%s" -m aftercare "$$@"\n' "$(ENVS)/$*/bin/python" > $(ENVS)/$*/bin/aftercare
+	@chmod +x $(ENVS)/$*/bin/aftercare
+	@touch $@
+
+.PHONY: envs
+envs: $(foreach e,app nlu rasa vllm,$(ENVS)/$(e)/.ready) ## the four environments, each from its lock
+
+.PHONY: locks
+locks: $(UV) ## write the requirement locks again from their .in files
+	deploy/requirements/lock.sh $(UV)
+
+.PHONY: up
+up: envs ## set everything up and run the service; Ctrl-C stops it
+	@$(APP)/aftercare up
+
+.PHONY: down
+down: ## stop a running service
+	@$(APP)/aftercare down
+
+.PHONY: dev
+dev: envs $(ENVS)/dev/.ready
+
+.PHONY: lint
+lint: $(ENVS)/dev/.ready ## ruff, mypy --strict, import rules
+	$(DEV)/ruff check .
+	$(DEV)/ruff format --check .
+	$(DEV)/mypy
+	$(DEV)/lint-imports
+
+.PHONY: fmt
+fmt: $(ENVS)/dev/.ready ## format the code
+	$(DEV)/ruff format .
+	$(DEV)/ruff check --fix-only --exit-zero .
+
+.PHONY: test
+test: dev lint ## set up and pass every test but the slow ones
+	$(DEV)/python -m pytest -m "not slow" $(ARGS)
+
+.PHONY: test-slow
+test-slow: dev ## fault storms and long runs
+	$(DEV)/python -m pytest -m slow $(ARGS)

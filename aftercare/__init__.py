@@ -1,0 +1,1 @@
+"""The command line, the supervision of processes, and which adapter fills which port."""

@@ -1,0 +1,54 @@
+"""Which adapter fills which port: the one place where the parts are put together."""
+
+from __future__ import annotations
+
+from care.clock import service_clock
+from care.keys import keys
+from care.knowledge import knowledge
+from care.messages.sending import Sender, SendPolicy
+from care.messages.twilio_client import twilio_client
+from care.messages.twilio_gateway import TwilioGateway
+from care.settings import Settings
+from care.triage.service import TriageService
+from care.turns.dialogue import Dialogue
+from care.turns.rasa_client import RasaDialogue
+from care.turns.service import TurnRunner
+from care.understanding import Understander
+from generation import REFERENCE_MODEL
+from generation.client import VllmDrafter
+from nlu.client import NluClient
+
+
+def build_understander(settings: Settings) -> Understander:
+    """The encoder behind the nlu service."""
+    return NluClient(settings.nlu)
+
+
+def build_drafter(settings: Settings) -> VllmDrafter:
+    """The generative model behind vLLM."""
+    return VllmDrafter(settings.vllm, settings.vllm_model or REFERENCE_MODEL, keys().vllm_token.get_secret_value())
+
+
+def build_triage(settings: Settings) -> TriageService:
+    """Rules, encoder and model together."""
+    return TriageService(build_understander(settings), build_drafter(settings), knowledge())
+
+
+def build_dialogue(settings: Settings) -> Dialogue:
+    """Rasa through its idempotent channel."""
+    return RasaDialogue(settings.rasa, keys().rasa_token.get_secret_value())
+
+
+def build_turn_runner(settings: Settings) -> TurnRunner:
+    """What handles accepted messages."""
+    return TurnRunner(build_dialogue(settings), service_clock(), settings)
+
+
+def build_gateway(settings: Settings) -> TwilioGateway:
+    """Twilio, or its emulator."""
+    return TwilioGateway(twilio_client(settings), settings)
+
+
+def build_sender(settings: Settings) -> Sender:
+    """What sends the outbox."""
+    return Sender(build_gateway(settings), service_clock(), SendPolicy())

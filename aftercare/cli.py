@@ -1,0 +1,157 @@
+"""The command line: each command parses, calls one function, and says what went wrong in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from aftercare.failure import CommandFailed
+from care.keys import KeysInvalid, ensure_keys
+from care.knowledge import KnowledgeInvalid
+from care.settings import ROOT, SettingsInvalid, settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Aftercare: patient follow-up by SMS and web chat.", pretty_exceptions_enable=False)
+_out = Console()
+_errors = Console(stderr=True)
+USAGE_ERROR = 2
+
+
+def main() -> None:
+    """Runs a command; a mistake in settings, keys, files or ports ends it with one line and status 2."""
+    from aftercare.commands import campaign  # registers itself
+
+    app.add_typer(campaign.app, name="campaign")
+    try:
+        app()
+    except (SettingsInvalid, KeysInvalid, KnowledgeInvalid, CommandFailed) as error:
+        _errors.print(f"aftercare: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(USAGE_ERROR)
+
+
+@app.command()
+def init() -> None:
+    """Make the keys and bring the database to the newest revision."""
+    from care.storage.engine import migrate
+
+    ensure_keys(settings())
+    migrate(settings())
+
+
+@app.command()
+def up(detach: Annotated[bool, typer.Option("--detach", help="Return once everything is ready.")] = False, demo: bool = True) -> None:
+    """Start every process, wait until each is ready, and watch them."""
+    from aftercare.commands.up import run_detached, run_in_front
+
+    init()
+    (run_detached if detach else run_in_front)(demo)
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started."""
+    from aftercare.commands.up import stop_running
+
+    _out.print("stopped" if stop_running() else "nothing runs")
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Each process's state, port and pid, and where to go."""
+    from aftercare.commands.up import running_state
+
+    state = running_state()
+    if as_json:
+        print(json.dumps(state or {"processes": []}, indent=1))
+    elif state is None:
+        _out.print("nothing runs; start it with `aftercare up`")
+    else:
+        for process in state["processes"]:
+            _out.print(f"{process['name']:10} {process['state']:10} port {process['port'] or '-':<6} pid {process['pid']}")
+    raise typer.Exit(0 if state else 1)
+
+
+@app.command()
+def doctor(show_settings: Annotated[bool, typer.Option("--settings", help="List every setting with its meaning.")] = False) -> None:
+    """Check ports, versions, disk, keys, models, clock and each engine's answer, each with its remedy."""
+    from aftercare.doctor import examine, list_settings
+
+    if show_settings:
+        list_settings(_out)
+        return
+    raise typer.Exit(0 if examine(_out) else 1)
+
+
+@app.command()
+def demo() -> None:
+    """Make the demo cohort and users on a running service, and print where to go."""
+    from aftercare.demo import seed, where_to_go
+
+    seed(settings())
+    where_to_go(_out, settings())
+
+
+@app.command()
+def triage(
+    text: Annotated[str, typer.Argument()] = "",
+    jsonl: Annotated[Path | None, typer.Option(help="Lines of {id, text, …}.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the answers go, a line each.")] = None,
+) -> None:
+    """Triage a report, or a file of them."""
+    from aftercare.commands.batch import run_batch, triage_line
+
+    run_batch(triage_line, text, jsonl, out)
+
+
+@app.command()
+def parse(
+    text: Annotated[str, typer.Argument()] = "",
+    jsonl: Annotated[Path | None, typer.Option(help="Lines of {id, text}.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the answers go, a line each.")] = None,
+) -> None:
+    """Say what a message means, or a file of them."""
+    from aftercare.commands.batch import parse_line, run_batch
+
+    run_batch(parse_line, text, jsonl, out)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def train(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu or generator")]) -> None:
+    """Train the encoder or the generator by its recipe."""
+    _in_environment({"nlu": ("nlu", "nlu.train"), "generator": ("vllm", "generation.train")}, what, context.args)
+
+
+@app.command(name="eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu")]) -> None:
+    """Measure a model on labelled messages."""
+    _in_environment({"nlu": ("nlu", "nlu.evaluate")}, what, context.args)
+
+
+@app.command(name="audit")
+def verify_audit(action: Annotated[str, typer.Argument(help="verify")]) -> None:
+    """Check that no entry of the audit chain was changed or removed."""
+    from care.audit import verify
+    from care.storage.engine import reading
+
+    if action != "verify":
+        raise CommandFailed(f"there is no audit {action!r}; choose: verify")
+    with reading() as session:
+        broken = verify(session)
+    if broken is not None:
+        raise CommandFailed(f"the audit chain is broken at entry {broken}: compare with the last backup")
+    _out.print("the audit chain is whole")
+
+
+def _in_environment(known: dict[str, tuple[str, str]], what: str, args: list[str]) -> None:
+    if what not in known:
+        raise CommandFailed(f"{what!r} is not known; choose: {', '.join(known)}")
+    environment, module = known[what]
+    python = settings().home / "envs" / environment / "bin/python"
+    if not python.exists():
+        raise CommandFailed(f"the environment {environment} is missing; run `make envs`")
+    raise typer.Exit(subprocess.call([str(python), "-m", module, *args], cwd=ROOT))  # noqa: S603

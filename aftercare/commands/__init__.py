@@ -1,0 +1,1 @@
+"""The commands that are longer than a call."""

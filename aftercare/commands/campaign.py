@@ -1,0 +1,117 @@
+"""`aftercare campaign`: make campaigns and enrol patients, one by one or from a CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import func, select
+
+from aftercare.failure import CommandFailed
+from care.campaigns.roster import BadRow, RosterInvalid, read_roster
+from care.campaigns.service import CampaignInvalid, CampaignNotFound, EnrollmentConflict, campaign_named, create_campaign, enroll
+from care.clock import service_clock
+from care.patients.model import NewPatient
+from care.storage.engine import reading, transaction
+from care.storage.tables import Campaign, Enrollment
+
+app = typer.Typer(no_args_is_help=True, help="Campaigns: a protocol run for a cohort.")
+_out = Console()
+
+
+@app.command()
+def create(name: str, protocol: str = "knee_replacement", send_hour: int = 10) -> None:
+    """Make a campaign on a protocol."""
+    with transaction() as session:
+        try:
+            made = create_campaign(session, name, protocol, service_clock().now(), send_hour)
+        except CampaignInvalid as error:
+            raise CommandFailed(str(error)) from error
+    _out.print(f"campaign {made.name!r} runs {made.protocol} {made.protocol_version}")
+
+
+@app.command(name="list")
+def list_all() -> None:
+    """Every campaign with its number of patients."""
+    table = Table("campaign", "protocol", "patients")
+    with reading() as session:
+        rows = session.execute(
+            select(Campaign.name, Campaign.protocol, func.count(Enrollment.id))
+            .outerjoin(Enrollment, Enrollment.campaign_id == Campaign.id)
+            .group_by(Campaign.id)
+        ).all()
+    for name, protocol, patients in rows:
+        table.add_row(name, protocol, str(patients))
+    _out.print(table)
+
+
+@app.command(name="enroll")
+def enroll_one(
+    campaign: str,
+    reference: Annotated[str, typer.Option()],
+    name: Annotated[str, typer.Option()],
+    phone: Annotated[str, typer.Option()],
+    date_of_birth: Annotated[str, typer.Option(help="YYYY-MM-DD")],
+    anchor: Annotated[str, typer.Option(help="Discharge, YYYY-MM-DD")],
+    timezone: Annotated[str, typer.Option()] = "America/New_York",
+    language: Annotated[str, typer.Option()] = "en",
+) -> None:
+    """Enrol one patient."""
+    given = {
+        "reference": reference,
+        "name": name,
+        "phone": phone,
+        "date_of_birth": date_of_birth,
+        "anchor": anchor,
+        "timezone": timezone,
+        "language": language,
+    }
+    try:
+        patient = NewPatient.model_validate(given)
+    except ValidationError as error:
+        raise CommandFailed("; ".join(f"--{'.'.join(map(str, p['loc'])).replace('_', '-')}: {p['msg']}" for p in error.errors())) from error
+    with transaction() as session:
+        try:
+            done = enroll(session, campaign_named(session, campaign), patient, service_clock().now())
+        except (CampaignNotFound, EnrollmentConflict) as error:
+            raise CommandFailed(str(error)) from error
+    _out.print(f"enrolled, {done.contacts} contacts planned")
+
+
+@app.command(name="import")
+def import_csv(
+    campaign: str,
+    csv_file: Path,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Take the good rows in although others are bad.")] = False,
+) -> None:
+    """Enrol the patients of a CSV; every bad row is named, and none is taken in unless --skip-bad is given."""
+    try:
+        roster = read_roster(csv_file)
+    except RosterInvalid as error:
+        raise CommandFailed(str(error)) from error
+    enrolled = 0
+    with transaction() as session:
+        try:
+            target = campaign_named(session, campaign)
+        except CampaignNotFound as error:
+            raise CommandFailed(str(error)) from error
+        for line, patient in roster.patients:
+            try:
+                with session.begin_nested():
+                    enroll(session, target, patient, service_clock().now())
+                enrolled += 1
+            except EnrollmentConflict as error:
+                name, _, problem = str(error).partition(": ")
+                roster.bad.append(BadRow(line, name, problem))
+        if roster.bad and not skip_bad:
+            session.rollback()
+            enrolled = 0
+    for row in sorted(roster.bad, key=lambda each: each.line):
+        _out.print(f"{csv_file.name}:{row.line}: {row.field}: {row.problem}", markup=False, highlight=False, soft_wrap=True)
+    _out.print(f"{enrolled} enrolled, {len(roster.bad)} problems")
+    if roster.bad:
+        raise typer.Exit(2)

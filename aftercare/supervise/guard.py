@@ -1,0 +1,59 @@
+"""`python -m aftercare.supervise.guard COMMAND…`: runs one process in a group of its own and ends the whole group when its parent dies or asks.
+
+Linux signals only a direct child when a parent dies; the guard passes it on to grandchildren such as vLLM's engine and Celery's pool.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+_PR_SET_PDEATHSIG = 1
+_GRACE_S = 8.0
+
+
+def main() -> int:
+    """The exit status of the command."""
+    parent = os.getppid()
+    os.setsid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    child = subprocess.Popen(sys.argv[1:], start_new_session=True)  # noqa: S603
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        _end_group(child)
+        os._exit(143)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if os.getppid() != parent:  # it died before the death signal was armed
+        stop(signal.SIGTERM, None)
+    status = child.wait()
+    _kill_group(child.pid)
+    return status if status >= 0 else 128 - status
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(child.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    end = time.monotonic() + _GRACE_S
+    while child.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    _kill_group(child.pid)
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

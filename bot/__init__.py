@@ -1,0 +1,1 @@
+"""The Rasa dialogue manager: what patients are asked and told."""

@@ -1,0 +1,87 @@
+"""What an action knows of the turn it runs in, and how it says and does things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+from rasa_sdk import Tracker
+from rasa_sdk.executor import CollectingDispatcher
+
+from aftercare.assembly import build_triage
+from care.acuity import Acuity
+from care.settings import settings
+from care.texts import scripted
+from care.triage.service import TriageService
+from care.turns.dialogue import DialogueContext, Effect, EscalationEffect, QuickReply, Reply
+from care.understanding import Intent, Understanding
+
+
+@cache
+def triage_service() -> TriageService:
+    """Rules, encoder and model, put together once."""
+    return build_triage(settings())
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn as an action sees it."""
+
+    dispatcher: CollectingDispatcher
+    tracker: Tracker
+
+    @cached_property
+    def context(self) -> DialogueContext:
+        """Who is spoken with, as far as the dialogue may know."""
+        return DialogueContext.model_validate(self.tracker.latest_message["metadata"]["context"])
+
+    @property
+    def text(self) -> str:
+        """The patient's words."""
+        return str(self.tracker.latest_message.get("text") or "")
+
+    @cached_property
+    def understanding(self) -> Understanding | None:
+        """What the encoder made of them; None where our side speaks first."""
+        raw = self.tracker.latest_message.get("understanding")
+        return Understanding.model_validate(raw) if raw else None
+
+    @property
+    def intent(self) -> str:
+        """The first intent's name."""
+        return str(self.tracker.latest_message["intent"]["name"])
+
+    def slot(self, name: str) -> Any:
+        """A slot's value."""
+        return self.tracker.get_slot(name)
+
+    def say(self, key: str, *, safety: bool = False, **values: str) -> None:
+        """Says a scripted text."""
+        text = scripted(key, self.context.clinical.language, first_name=self.context.first_name, **values)
+        self.reply(Reply(text=text, key=key, safety=safety))
+
+    def reply(self, reply: Reply) -> None:
+        """Says a text."""
+        self.dispatcher.utter_message(json_message={"reply": reply.model_dump(mode="json")})
+
+    def ask(self, text: str, key: str, buttons: list[QuickReply]) -> None:
+        """Asks, with quick replies."""
+        self.reply(Reply(text=text, key=key, quick_replies=buttons))
+
+    def do(self, effect: Effect) -> None:
+        """Has something written with the turn."""
+        self.dispatcher.utter_message(json_message={"effect": effect.model_dump(mode="json")})
+
+    def escalate(self, reason: str, acuity: Acuity, summary: str) -> None:
+        """Calls a person."""
+        self.do(EscalationEffect(reason=reason, acuity=acuity, summary=summary))
+
+    def has(self, *intents: Intent) -> bool:
+        """Whether the encoder heard any of these."""
+        return self.understanding is not None and any(score.name in intents for score in self.understanding.intents)
+
+
+def yes_no_buttons() -> list[QuickReply]:
+    """The two quick replies of a yes-or-no question."""
+    return [QuickReply(label="Yes", text="yes"), QuickReply(label="No", text="no")]

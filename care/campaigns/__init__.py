@@ -1,0 +1,1 @@
+"""Campaigns: a protocol run for a cohort, and its contacts in time."""

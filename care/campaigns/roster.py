@@ -1,0 +1,69 @@
+"""Reading a CSV of patients: every bad row is named with its line, field and remedy, and none is taken in unless asked."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from care.patients.model import NewPatient
+
+_REQUIRED = {"reference", "name", "phone", "date_of_birth", "anchor"}
+_FORMULA = ("=", "+", "-", "@")
+
+
+class RosterInvalid(Exception):
+    """The file as a whole cannot be read; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be taken in."""
+
+    line: int
+    field: str
+    problem: str
+
+
+@dataclass
+class Roster:
+    """The good rows with their lines, and the bad ones."""
+
+    patients: list[tuple[int, NewPatient]] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+
+
+def read_roster(path: Path) -> Roster:
+    """Reads and checks a CSV with a header of `NewPatient`'s fields. Raises `RosterInvalid`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RosterInvalid(f"{path.name}: cannot be read as UTF-8 text; save it as CSV UTF-8 ({error})") from error
+    reader = csv.DictReader(text.splitlines(), strict=True)
+    missing = _REQUIRED - set(reader.fieldnames or [])
+    if missing:
+        raise RosterInvalid(f"{path.name}: the header lacks {', '.join(sorted(missing))}")
+    roster, phones, references = Roster(), {}, {}  # type: Roster, dict[str, int], dict[str, int]
+    for row in reader:
+        line = reader.line_num
+        given = {name: value.strip() for name, value in row.items() if name and isinstance(value, str) and value.strip()}
+        if None in row:
+            roster.bad.append(BadRow(line, "row", "has more cells than the header; quote cells that hold a comma"))
+            continue
+        if given.get("name", "").startswith(_FORMULA):
+            roster.bad.append(BadRow(line, "name", "begins like a formula; write the name itself"))
+            continue
+        try:
+            patient = NewPatient.model_validate(given)
+        except ValidationError as error:
+            roster.bad += [BadRow(line, ".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
+            continue
+        twice = next((f for f, seen, v in (("phone", phones, patient.phone), ("reference", references, patient.reference)) if v in seen), None)
+        if twice:
+            roster.bad.append(BadRow(line, twice, "stands in an earlier row too; give each patient one row and a number of their own"))
+            continue
+        phones[patient.phone] = references[patient.reference] = line
+        roster.patients.append((line, patient))
+    return roster

@@ -1,0 +1,1 @@
+"""Escalations: what a coordinator must act on, by when, and what came of it."""

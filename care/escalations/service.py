@@ -1,0 +1,142 @@
+"""Raising, working and resolving escalations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from care.acuity import Acuity
+from care.audit import record
+from care.storage.tables import Conversation, Escalation, EscalationState
+
+# How long a coordinator has; the clinic's hours are not taken into account.
+TIME_TO_ACT = {
+    Acuity.EMERGENCY: timedelta(minutes=15),
+    Acuity.URGENT: timedelta(hours=2),
+    Acuity.ROUTINE: timedelta(hours=24),
+    Acuity.SELF_CARE: timedelta(hours=72),
+}
+
+
+class Outcome(StrEnum):
+    """How an escalation ended; none is closed without one."""
+
+    REACHED_SAFE = "reached_safe"
+    SENT_TO_EMERGENCY = "sent_to_emergency"
+    CLINICIAN_TOLD = "clinician_told"
+    APPOINTMENT_MADE = "appointment_made"
+    NOT_REACHED = "not_reached"
+    FALSE_ALARM = "false_alarm"
+    OTHER = "other"
+
+
+class EscalationNotFound(Exception):
+    """No escalation has this id."""
+
+    def __init__(self, escalation_id: int) -> None:
+        super().__init__(f"there is no escalation {escalation_id}")
+
+
+class EscalationConflict(Exception):
+    """The escalation's state does not allow this; the message says what it is."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a person is needed. `key` names the cause, so that a repeat raises nothing new."""
+
+    key: str
+    reason: str
+    acuity: Acuity
+    summary: str
+    inbound_id: int | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def raise_escalation(session: Session, patient_id: str, cause: Cause, at: datetime) -> Escalation | None:
+    """Puts the cause in front of the coordinators; None where the same cause was raised before."""
+    if session.scalar(select(Escalation.id).where(Escalation.key == cause.key)) is not None:
+        return None
+    escalation = Escalation(
+        key=cause.key,
+        patient_id=patient_id,
+        inbound_id=cause.inbound_id,
+        reason=cause.reason,
+        acuity=cause.acuity,
+        summary=cause.summary,
+        evidence=cause.evidence,
+        deadline=at + TIME_TO_ACT[cause.acuity],
+        created_at=at,
+    )
+    session.add(escalation)
+    session.flush()
+    record(session, actor="service", action="escalation_raised", subject=str(escalation.id), at=at)
+    return escalation
+
+
+def acknowledge(session: Session, escalation_id: int, user_id: str, at: datetime) -> Escalation:
+    """The coordinator takes it on. Raises `EscalationNotFound`, `EscalationConflict`."""
+    escalation = _locked(session, escalation_id)
+    if escalation.state is not EscalationState.OPEN:
+        raise EscalationConflict(f"escalation {escalation_id} is {escalation.state} already")
+    escalation.state = EscalationState.ACKNOWLEDGED
+    escalation.acknowledged_by, escalation.acknowledged_at = user_id, at
+    record(session, actor=f"user:{user_id}", action="escalation_acknowledged", subject=str(escalation_id), at=at)
+    return escalation
+
+
+def resolve(session: Session, escalation_id: int, user_id: str, outcome: Outcome, note: str, at: datetime) -> Escalation:
+    """Closes an acknowledged escalation with its outcome and a note.
+
+    Raises `EscalationNotFound`, and `EscalationConflict` where it was not acknowledged first or the note is empty.
+    """
+    escalation = _locked(session, escalation_id)
+    if escalation.state is not EscalationState.ACKNOWLEDGED:
+        raise EscalationConflict(f"escalation {escalation_id} is {escalation.state}: acknowledge it before you resolve it")
+    if not note.strip():
+        raise EscalationConflict("write in a few words what was done")
+    escalation.state = EscalationState.RESOLVED
+    escalation.resolved_by, escalation.resolved_at = user_id, at
+    escalation.outcome, escalation.note = outcome, note.strip()
+    record(session, actor=f"user:{user_id}", action="escalation_resolved", subject=str(escalation_id), at=at)
+    return escalation
+
+
+def mark_overdue(session: Session, at: datetime) -> int:
+    """Marks what passed its deadline without being resolved; how many were marked now."""
+    late = session.scalars(
+        select(Escalation).where(Escalation.state != EscalationState.RESOLVED, Escalation.deadline < at, Escalation.overdue_at.is_(None))
+    ).all()
+    for escalation in late:
+        escalation.overdue_at = at
+    return len(late)
+
+
+def take_over(session: Session, patient_id: str, user_id: str, at: datetime) -> None:
+    """The coordinator answers from now on; the bot holds still. Raises `EscalationConflict` where another one already does."""
+    conversation = session.scalars(select(Conversation).where(Conversation.patient_id == patient_id).with_for_update()).one()
+    if conversation.coordinator_id not in (None, user_id):
+        raise EscalationConflict("another coordinator is answering this patient")
+    if conversation.coordinator_id is None:
+        conversation.coordinator_id = user_id
+        record(session, actor=f"user:{user_id}", action="handoff_started", subject=patient_id, at=at)
+
+
+def release(session: Session, patient_id: str, user_id: str, at: datetime) -> None:
+    """Hands the conversation back to the bot."""
+    conversation = session.scalars(select(Conversation).where(Conversation.patient_id == patient_id).with_for_update()).one()
+    if conversation.coordinator_id is not None:
+        conversation.coordinator_id = None
+        record(session, actor=f"user:{user_id}", action="handoff_ended", subject=patient_id, at=at)
+
+
+def _locked(session: Session, escalation_id: int) -> Escalation:
+    escalation = session.scalars(select(Escalation).where(Escalation.id == escalation_id).with_for_update()).one_or_none()
+    if escalation is None:
+        raise EscalationNotFound(escalation_id)
+    return escalation

@@ -1,0 +1,1 @@
+"""Messages: the inbox that accepts, the outbox that sends."""

@@ -1,0 +1,49 @@
+"""A patient's messages, both ways, as people read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from care.storage.tables import Inbound, Outbound
+
+
+@dataclass(frozen=True)
+class Line:
+    """One message: `id` is unique in the conversation, `author` is patient, bot or user:<id>."""
+
+    id: str
+    author: str
+    text: str
+    at: datetime
+    channel: str
+    state: str
+    quick_replies: list[dict[str, Any]]
+
+
+def conversation(session: Session, patient_id: str, *, limit: int = 200) -> list[Line]:
+    """The newest `limit` messages each way, the oldest first."""
+    received = session.scalars(
+        select(Inbound).where(Inbound.patient_id == patient_id, Inbound.trigger.is_(None)).order_by(Inbound.id.desc()).limit(limit)
+    ).all()
+    sent = session.scalars(select(Outbound).where(Outbound.patient_id == patient_id).order_by(Outbound.id.desc()).limit(limit)).all()
+    lines = [(row.received_at, 0, row.id, _from_patient(row)) for row in received] + [(row.created_at, 1, row.id, _to_patient(row)) for row in sent]
+    return [line for *_, line in sorted(lines, key=lambda entry: entry[:3])]
+
+
+def sent_since(session: Session, patient_id: str, after: int) -> tuple[list[Line], int]:
+    """What was written to the patient after the outbound id `after`, and the newest id."""
+    rows = session.scalars(select(Outbound).where(Outbound.patient_id == patient_id, Outbound.id > after).order_by(Outbound.id)).all()
+    return [_to_patient(row) for row in rows], rows[-1].id if rows else after
+
+
+def _from_patient(row: Inbound) -> Line:
+    return Line(f"in{row.id}", "patient", row.body, row.received_at, row.channel, row.state, [])
+
+
+def _to_patient(row: Outbound) -> Line:
+    return Line(f"out{row.id}", row.author, row.body, row.created_at, row.channel, row.state, row.quick_replies)

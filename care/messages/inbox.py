@@ -1,0 +1,197 @@
+"""Accepting a message: one database transaction that needs nothing but the database.
+
+The message is stored once, the keyword and red-flag rules are run on it (alone, and joined with those of the last five minutes), and what
+they call for, an escalation, a warning, an opt-out, is written with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from care.acuity import Acuity, highest
+from care.escalations.service import Cause, raise_escalation
+from care.messages.keywords import Keyword, KeywordHit, keyword
+from care.messages.outbox import OutboundText, write
+from care.patients.consent import consent_status, record_consent
+from care.patients.context import clinical_context
+from care.redflags import check
+from care.storage.crypto import blind_index
+from care.storage.tables import Channel, Conversation, Escalation, EscalationState, Inbound, InboundState, Patient, Stranger
+from care.texts import scripted
+from care.triage.model import RedFlagHit
+
+_JOIN_WINDOW = timedelta(minutes=5)
+_STRANGER_PAUSE = timedelta(hours=24)
+MAX_BODY = 10_000
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message as it came from a channel. SMS gives the sender's number, web chat the patient of its session."""
+
+    channel: Channel
+    external_id: str
+    body: str
+    received_at: datetime
+    phone: str | None = None
+    patient_id: str | None = None
+    media: int = 0
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """`new` is false for a repeat. `stranger_answer` is the neutral text for a number nobody knows, when one is due."""
+
+    patient_id: str | None
+    inbound_id: int | None
+    new: bool
+    stranger_answer: str | None = None
+
+
+def accept(session: Session, incoming: Incoming) -> Accepted:
+    """Stores the message once and runs the rules on it, in the caller's transaction."""
+    patient = _patient_of(session, incoming)
+    if patient is None:
+        return _accept_stranger(session, incoming)
+    conversation = session.scalars(select(Conversation).where(Conversation.patient_id == patient.id).with_for_update()).one()
+    inbound_id = _insert_once(session, patient.id, incoming)
+    if inbound_id is None:
+        return Accepted(patient.id, None, new=False)
+    conversation.channel = incoming.channel
+    hit = keyword(incoming.body, opted_out=consent_status(session, patient.id) == "revoked") if incoming.channel is Channel.SMS else None
+    inbound = session.get_one(Inbound, inbound_id)
+    if hit:
+        _obey_keyword(session, patient, inbound, hit)
+    _raise_red_flags(session, patient, inbound)
+    if hit and not hit.rest:
+        inbound.state, inbound.handled_at = InboundState.HANDLED, incoming.received_at
+    return Accepted(patient.id, inbound_id, new=True)
+
+
+def accept_trigger(session: Session, patient_id: str, trigger: str, contact_id: str | None, occurrence: str, at: datetime) -> bool:
+    """Queues a turn in which our side speaks first; false where this occurrence was queued before."""
+    conversation = session.get_one(Conversation, patient_id)
+    incoming = Incoming(conversation.channel, occurrence, "", at, patient_id=patient_id)
+    return _insert_once(session, patient_id, incoming, trigger=trigger, contact_id=contact_id) is not None
+
+
+def _patient_of(session: Session, incoming: Incoming) -> Patient | None:
+    if incoming.patient_id:
+        return session.get(Patient, incoming.patient_id)
+    return session.scalars(select(Patient).where(Patient.phone_index == blind_index(incoming.phone or ""))).one_or_none()
+
+
+def _insert_once(session: Session, patient_id: str, incoming: Incoming, trigger: str | None = None, contact_id: str | None = None) -> int | None:
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = (
+        insert(Inbound)
+        .values(
+            patient_id=patient_id,
+            channel=incoming.channel,
+            external_id=incoming.external_id,
+            trigger=trigger,
+            contact_id=contact_id,
+            body=storable(incoming.body),
+            media=incoming.media,
+            received_at=incoming.received_at,
+            state=InboundState.ACCEPTED,
+            attempts=0,
+        )
+        .on_conflict_do_nothing(index_elements=["channel", "external_id"])
+        .returning(Inbound.id)
+    )
+    return session.scalar(statement)
+
+
+def storable(body: str) -> str:
+    """The text without NUL and lone surrogates, at most `MAX_BODY` characters."""
+    return body.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")[:MAX_BODY]
+
+
+def _obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit) -> None:
+    if hit.keyword is Keyword.STOP:
+        record_consent(session, patient.id, granted=False, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
+        text = "stop_confirmed"
+    elif hit.keyword is Keyword.START:
+        record_consent(session, patient.id, granted=True, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
+        text = "start_confirmed"
+    else:
+        text = "help"
+    reply = OutboundText(scripted(text, patient.language), key=text, compliance=True)
+    write(session, patient.id, inbound.channel, [reply], inbound.received_at, inbound_id=inbound.id)
+
+
+def _raise_red_flags(session: Session, patient: Patient, inbound: Inbound) -> None:
+    context = clinical_context(session, patient, inbound.received_at)
+    recent = session.scalars(
+        select(Inbound)
+        .where(Inbound.patient_id == patient.id, Inbound.id < inbound.id, Inbound.trigger.is_(None))
+        .where(Inbound.received_at >= inbound.received_at - _JOIN_WINDOW)
+        .order_by(Inbound.id.desc())
+        .limit(20)
+    ).all()
+    joined = "\n".join([message.body for message in reversed(recent)] + [inbound.body])
+    hits = {hit.rule: hit for hit in check(joined, context)} | {hit.rule: hit for hit in check(inbound.body, context)}
+    alone = {hit.rule for hit in check(inbound.body, context)}
+    known = _rules_already_raised(session, patient.id, inbound.received_at)
+    fresh = [hit for rule, hit in hits.items() if rule in alone or rule not in known]
+    if not fresh:
+        return
+    inbound.flagged = highest(hit.acuity for hit in fresh)
+    if all(hit.rule in known for hit in fresh):
+        return
+    opted_out = consent_status(session, patient.id) == "revoked"
+    _escalate(session, patient, inbound, fresh, opted_out)
+    if inbound.flagged is Acuity.EMERGENCY and not opted_out:
+        text = "crisis_reply" if any(hit.rule.startswith("crisis") for hit in fresh) else "emergency_warning"
+        warning = OutboundText(scripted(text, patient.language), key=text, safety=True)
+        write(session, patient.id, inbound.channel, [warning], inbound.received_at, inbound_id=inbound.id)
+
+
+def _rules_already_raised(session: Session, patient_id: str, at: datetime) -> set[str]:
+    rows = session.scalars(
+        select(Escalation).where(
+            Escalation.patient_id == patient_id,
+            Escalation.reason == "red_flag",
+            Escalation.state != EscalationState.RESOLVED,
+            Escalation.created_at >= at - _JOIN_WINDOW,
+        )
+    )
+    return {flag["rule"] for row in rows for flag in row.evidence.get("red_flags", [])}
+
+
+def _escalate(session: Session, patient: Patient, inbound: Inbound, hits: list[RedFlagHit], opted_out: bool) -> None:
+    summary = "; ".join(hit.reason for hit in hits)
+    if opted_out:
+        summary += " (opted out of messages: phone the patient)"
+    cause = Cause(
+        key=f"red_flag:{inbound.id}",
+        reason="red_flag",
+        acuity=highest(hit.acuity for hit in hits),
+        summary=summary,
+        inbound_id=inbound.id,
+        evidence={"red_flags": [hit.model_dump(mode="json") for hit in hits], "opted_out": opted_out},
+    )
+    raise_escalation(session, patient.id, cause, inbound.received_at)
+
+
+def _accept_stranger(session: Session, incoming: Incoming) -> Accepted:
+    """A number nobody knows gets one neutral answer a day; only its keyed hash is kept."""
+    index = blind_index(incoming.phone or "")
+    known = session.get(Stranger, index)
+    answer = scripted("stranger")
+    if known is None:
+        session.add(Stranger(phone_index=index, external_id=incoming.external_id, answered_at=incoming.received_at))
+        return Accepted(None, None, new=True, stranger_answer=answer)
+    repeat = known.external_id == incoming.external_id
+    known.messages += 0 if repeat else 1
+    due = not repeat and incoming.received_at - known.answered_at >= _STRANGER_PAUSE
+    if due:
+        known.answered_at = incoming.received_at
+    known.external_id = incoming.external_id
+    return Accepted(None, None, new=not repeat, stranger_answer=answer if due else None)

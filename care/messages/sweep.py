@@ -1,0 +1,36 @@
+"""Finding what is still to do from the rows alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from care.messages.sending import OPEN
+from care.storage.tables import Channel, Conversation, Inbound, InboundState, Outbound, OutboundState
+
+_BATCH = 500
+
+
+def waiting_patients(session: Session) -> tuple[list[str], list[str]]:
+    """Patients with an accepted message that no process is at, and patients with an SMS that is due; the oldest first."""
+    now = datetime.now(UTC)
+    turns = session.scalars(
+        select(Inbound.patient_id)
+        .join(Conversation, Conversation.patient_id == Inbound.patient_id)
+        .where(Inbound.state == InboundState.ACCEPTED)
+        .where(or_(Inbound.retry_at.is_(None), Inbound.retry_at <= now))
+        .where(or_(Conversation.lease_until.is_(None), Conversation.lease_until <= now))
+        .order_by(Inbound.id)
+        .limit(_BATCH)
+    ).all()
+    sends = session.scalars(
+        select(Outbound.patient_id)
+        .where(Outbound.channel == Channel.SMS, Outbound.state.in_(OPEN))
+        .where(or_(Outbound.next_at.is_(None), Outbound.next_at <= now))
+        .where(or_(Outbound.state != OutboundState.SENDING, Outbound.lease_until <= now))
+        .order_by(Outbound.id)
+        .limit(_BATCH)
+    ).all()
+    return list(dict.fromkeys(turns)), list(dict.fromkeys(sends))

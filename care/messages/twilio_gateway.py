@@ -1,0 +1,58 @@
+"""Twilio behind the SMS port, through its own client."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.rest import Client
+
+from care.messages.sending import SentSms, SmsRefused, SmsUnanswered
+from care.settings import Settings
+
+_TOO_MANY = 429
+
+
+class TwilioGateway:
+    """Sends and lists messages of one Twilio account."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client = client
+        self._from = settings.our_numbers[0]
+        self._callback = f"{settings.public}/sms/status"
+
+    def send(self, to: str, body: str, reference: str) -> str:
+        """Hands one message over; its sid. Raises `SmsRefused`, `SmsUnanswered`."""
+        try:
+            message = self._client.messages.create(to=to, from_=self._from, body=body, status_callback=f"{self._callback}?ref={reference}")
+        except TwilioRestException as error:
+            if error.status == _TOO_MANY:
+                raise SmsRefused(error.code or 20429, retry=True) from error
+            if error.status >= 500:
+                raise SmsUnanswered from error
+            raise SmsRefused(error.code or error.status, retry=False) from error
+        except (requests.ConnectionError, requests.Timeout, TwilioException) as error:
+            raise SmsUnanswered from error
+        return str(message.sid)
+
+    def listed(self, to: str, since: datetime) -> list[SentSms]:
+        """What Twilio holds to this number since then. Raises `SmsUnanswered`."""
+        return [SentSms(str(m.sid), str(m.body), m.date_created or since) for m in self._list(to=to, date_sent_after=since)]
+
+    def received(self, since: datetime) -> list[Any]:
+        """The messages to our numbers since then, as Twilio lists them. Raises `SmsUnanswered`."""
+        from_settings = [self._from]
+        return [m for number in from_settings for m in self._list(to=number, date_sent_after=since) if m.direction == "inbound"]
+
+    def _list(self, **filters: Any) -> list[Any]:
+        try:
+            return list(self._client.messages.list(limit=1000, **filters))
+        except (TwilioException, requests.RequestException) as error:
+            raise SmsUnanswered from error
+
+
+def utc(moment: datetime | None, otherwise: datetime) -> datetime:
+    """Twilio's date in UTC; `otherwise` where it gave none."""
+    return moment.astimezone(UTC) if moment else otherwise

@@ -1,0 +1,28 @@
+"""Consent: a history of grants and revocations; the newest one counts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from care.audit import record
+from care.storage.tables import Consent
+
+ConsentStatus = Literal["unknown", "granted", "revoked"]
+
+
+def consent_status(session: Session, patient_id: str) -> ConsentStatus:
+    """Whether the patient agreed to messages, said no, or was never asked."""
+    granted = session.scalar(select(Consent.granted).where(Consent.patient_id == patient_id).order_by(Consent.id.desc()).limit(1))
+    if granted is None:
+        return "unknown"
+    return "granted" if granted else "revoked"
+
+
+def record_consent(session: Session, patient_id: str, *, granted: bool, channel: str, words: str, source: str, at: datetime) -> None:
+    """Adds to the history: who agreed or declined, where, in which words, and how we learned of it."""
+    session.add(Consent(patient_id=patient_id, granted=granted, channel=channel, words=words, source=source, at=at))
+    record(session, actor=f"patient:{patient_id}", action="consent_granted" if granted else "consent_revoked", subject=patient_id, at=at)

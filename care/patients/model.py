@@ -1,0 +1,58 @@
+"""What is needed to take a patient in, checked."""
+
+from __future__ import annotations
+
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import phonenumbers
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+_DEFAULT_REGION = "US"
+
+
+def normalise_phone(raw: str) -> str:
+    """`raw` in E.164 (a number without a country code is taken as US). Raises `ValueError` naming the remedy."""
+    try:
+        number = phonenumbers.parse(raw, _DEFAULT_REGION)
+    except phonenumbers.NumberParseException as error:
+        raise ValueError("not a phone number; write it like +15551234567") from error
+    if number.extension or not phonenumbers.is_possible_number(number):
+        raise ValueError("not a phone number that can be texted; write it like +15551234567, without an extension")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+class NewPatient(BaseModel):
+    """A patient and the date that follow-up counts from (the discharge)."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    reference: str = Field(min_length=1, max_length=64, description="The clinic's own identifier of the patient.")
+    name: str = Field(min_length=1, max_length=120)
+    phone: str
+    date_of_birth: date
+    timezone: str = "America/New_York"
+    language: str = Field("en", pattern="^(en|es|zh)$")
+    sex: str | None = Field(None, pattern="^(female|male|other)$")
+    anchor: date = Field(description="The discharge or visit; day 0 of the protocol.")
+
+    @field_validator("phone")
+    @classmethod
+    def _e164(cls, value: str) -> str:
+        return normalise_phone(value)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("not an IANA time zone; write it like America/Chicago") from error
+        return value
+
+    @field_validator("date_of_birth")
+    @classmethod
+    def _plausible_birth(cls, value: date) -> date:
+        if not date(1900, 1, 1) <= value <= date.today():
+            raise ValueError("must lie between 1900 and today; write it like 1958-03-27")
+        return value

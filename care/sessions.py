@@ -1,0 +1,110 @@
+"""Browser sessions of coordinators and patients, one-time chat links, and passwords."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from care.audit import record
+from care.keys import keys
+from care.storage.tables import ChatLink, Patient, Role, SessionKind, User, WebSession
+
+_IDLE = {SessionKind.CONSOLE: timedelta(minutes=15), SessionKind.CHAT: timedelta(hours=12)}
+_ABSOLUTE = timedelta(hours=12)
+_LINK_LIFE = timedelta(minutes=15)
+_LINK_FAILURES = 5
+_hasher = PasswordHasher()
+_UNKNOWN_USER_HASH = _hasher.hash(secrets.token_hex(8))
+
+
+class LinkRefused(Exception):
+    """The link is unknown, used, expired or locked, or the date of birth is not the patient's; which one is not told."""
+
+
+def add_user(session: Session, username: str, password: str, role: Role, at: datetime) -> User:
+    """A user of the console; the password is kept as an argon2id hash."""
+    user = User(username=username, password_hash=_hasher.hash(password), role=role, created_at=at)
+    session.add(user)
+    session.flush()
+    record(session, actor="service", action="user_added", subject=user.id, at=at)
+    return user
+
+
+def check_password(session: Session, username: str, password: str) -> User | None:
+    """The user, or None; an unknown name takes as long as a wrong password."""
+    user = session.scalars(select(User).where(User.username == username)).one_or_none()
+    try:
+        _hasher.verify(user.password_hash if user else _UNKNOWN_USER_HASH, password)
+    except Argon2Error:
+        return None
+    return user if user and not user.disabled else None
+
+
+def open_session(session: Session, kind: SessionKind, subject_id: str) -> str:
+    """A new session's token, 256 bits at random; only its hash is stored. Sessions run on real time."""
+    now = datetime.now(UTC)
+    token = secrets.token_urlsafe(32)
+    session.execute(delete(WebSession).where(WebSession.expires_at < now))
+    session.add(WebSession(token_hash=_hash(token), kind=kind, subject_id=subject_id, created_at=now, seen_at=now, expires_at=now + _ABSOLUTE))
+    return token
+
+
+def session_subject(session: Session, kind: SessionKind, token: str | None) -> str | None:
+    """Whose session it is; None where it is unknown, idle too long or over."""
+    if not token:
+        return None
+    now = datetime.now(UTC)
+    row = session.get(WebSession, _hash(token))
+    if row is None or row.kind is not kind or row.expires_at < now or now - row.seen_at > _IDLE[kind]:
+        return None
+    return row.subject_id
+
+
+def touch(session: Session, token: str) -> None:
+    """Notes that the session is in use."""
+    row = session.get(WebSession, _hash(token))
+    if row is not None:
+        row.seen_at = datetime.now(UTC)
+
+
+def close_session(session: Session, token: str) -> None:
+    """Ends the session at once."""
+    session.execute(delete(WebSession).where(WebSession.token_hash == _hash(token)))
+
+
+def csrf_token(token: str) -> str:
+    """The value that a form of this session must carry."""
+    return hmac.new(keys().session.get_secret_value(), token.encode(), sha256).hexdigest()
+
+
+def make_chat_link(session: Session, patient_id: str, at: datetime) -> str:
+    """The token of a one-time link into the web chat, good for 15 minutes of real time."""
+    token = secrets.token_urlsafe(32)
+    session.add(ChatLink(token_hash=_hash(token), patient_id=patient_id, expires_at=datetime.now(UTC) + _LINK_LIFE))
+    record(session, actor="service", action="chat_link_made", subject=patient_id, at=at)
+    return token
+
+
+def open_chat(session: Session, token: str, date_of_birth: str, at: datetime) -> str | None:
+    """Uses the link up and opens a session: its token; None where the date of birth is wrong (five times locks the link). Raises `LinkRefused`."""
+    link = session.scalars(select(ChatLink).where(ChatLink.token_hash == _hash(token)).with_for_update()).one_or_none()
+    if link is None or link.used_at is not None or link.failures >= _LINK_FAILURES or link.expires_at < datetime.now(UTC):
+        raise LinkRefused
+    patient = session.get_one(Patient, link.patient_id)
+    if not hmac.compare_digest(patient.date_of_birth.encode(), date_of_birth.encode()):
+        link.failures += 1
+        return None
+    link.used_at = at
+    record(session, actor=f"patient:{patient.id}", action="chat_opened", subject=patient.id, at=at)
+    return open_session(session, SessionKind.CHAT, patient.id)
+
+
+def _hash(token: str) -> bytes:
+    return sha256(token.encode()).digest()

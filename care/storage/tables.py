@@ -1,0 +1,404 @@
+"""The tables. Each class is a row of the design's words; who may change a state is said beside its enumeration."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import JSON, BigInteger, DateTime, Enum, ForeignKey, Index, Integer, LargeBinary, MetaData, String, UniqueConstraint, text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from care.acuity import Acuity
+from care.storage.crypto import Encrypted, EncryptedJson
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, stored and read in UTC; a naive one is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC on the way in."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """In UTC on the way out (SQLite forgets the zone)."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all rows."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}  # noqa: RUF012
+
+
+def new_id() -> str:
+    """A random identifier, 32 hex digits."""
+    return uuid4().hex
+
+
+def _stored(states: type[StrEnum]) -> Enum:
+    return Enum(states, native_enum=False, length=16, values_callable=lambda members: [member.value for member in members])
+
+
+_SEQ = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Channel(StrEnum):
+    """How a message travels."""
+
+    SMS = "sms"
+    WEB = "web"
+
+
+class InboundState(StrEnum):
+    """accepted -> handled | set_aside (by the turn only)."""
+
+    ACCEPTED = "accepted"
+    HANDLED = "handled"
+    SET_ASIDE = "set_aside"
+
+
+class OutboundState(StrEnum):
+    """pending -> sending -> accepted -> sent -> delivered | undelivered | failed; sending -> unknown -> reconciled; pending -> cancelled."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+
+
+class ContactState(StrEnum):
+    """planned -> started -> reminded -> missed; any of them -> completed; planned -> skipped."""
+
+    PLANNED = "planned"
+    STARTED = "started"
+    REMINDED = "reminded"
+    COMPLETED = "completed"
+    MISSED = "missed"
+    SKIPPED = "skipped"
+
+
+class EnrollmentState(StrEnum):
+    """active -> completed | stopped."""
+
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+
+
+class EscalationState(StrEnum):
+    """open -> acknowledged -> resolved (a resolved one has an outcome)."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Role(StrEnum):
+    """What a user of the console may do."""
+
+    COORDINATOR = "coordinator"
+    LEAD = "lead"
+
+
+class Patient(Base):
+    """A person who is followed up. `phone_index` finds the encrypted number."""
+
+    __tablename__ = "patients"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    reference: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(Encrypted("patients.name"))
+    phone: Mapped[str] = mapped_column(Encrypted("patients.phone"))
+    phone_index: Mapped[str] = mapped_column(String(64), unique=True)
+    date_of_birth: Mapped[str] = mapped_column(Encrypted("patients.date_of_birth"))
+    sex: Mapped[str | None] = mapped_column(String(8))
+    language: Mapped[str] = mapped_column(String(8), default="en")
+    timezone: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
+class Consent(Base):
+    """One grant or revocation, with channel, words and time. Never changed, never deleted."""
+
+    __tablename__ = "consents"
+    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
+    granted: Mapped[bool]
+    channel: Mapped[str] = mapped_column(String(16))
+    words: Mapped[str] = mapped_column(Encrypted("consents.words"))
+    source: Mapped[str] = mapped_column(String(32))
+    at: Mapped[datetime]
+
+
+class Campaign(Base):
+    """A protocol version run for a cohort."""
+
+    __tablename__ = "campaigns"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(String(120), unique=True)
+    protocol: Mapped[str] = mapped_column(String(64))
+    protocol_version: Mapped[str] = mapped_column(String(32))
+    send_hour: Mapped[int] = mapped_column(default=10)
+    created_at: Mapped[datetime]
+
+
+class Enrollment(Base):
+    """One patient in one campaign, from an anchor date (the discharge)."""
+
+    __tablename__ = "enrollments"
+    __table_args__ = (UniqueConstraint("campaign_id", "patient_id"),)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
+    anchor: Mapped[date]
+    state: Mapped[EnrollmentState] = mapped_column(_stored(EnrollmentState), default=EnrollmentState.ACTIVE)
+    created_at: Mapped[datetime]
+
+
+class Contact(Base):
+    """One planned outreach. `next_at` is when the scheduler must look at it again; null: never."""
+
+    __tablename__ = "contacts"
+    __table_args__ = (
+        UniqueConstraint("enrollment_id", "day"),
+        Index("ix_contacts_next_at", "next_at", postgresql_where=text("next_at IS NOT NULL"), sqlite_where=text("next_at IS NOT NULL")),
+    )
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    enrollment_id: Mapped[str] = mapped_column(ForeignKey("enrollments.id"), index=True)
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
+    protocol: Mapped[str] = mapped_column(String(64))
+    day: Mapped[int]
+    due_at: Mapped[datetime]
+    not_after: Mapped[datetime]
+    next_at: Mapped[datetime | None]
+    state: Mapped[ContactState] = mapped_column(_stored(ContactState), default=ContactState.PLANNED)
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    consent_asked: Mapped[bool] = mapped_column(default=False)
+
+
+class Conversation(Base):
+    """The single writer's row of a patient: the lease with its fencing number, the dialogue's state, who answers."""
+
+    __tablename__ = "conversations"
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), primary_key=True)
+    fence: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime | None]
+    dialogue_state: Mapped[Any | None] = mapped_column(EncryptedJson("conversations.dialogue_state"))
+    dialogue_version: Mapped[int] = mapped_column(default=0)
+    channel: Mapped[Channel] = mapped_column(_stored(Channel), default=Channel.SMS)
+    coordinator_id: Mapped[str | None] = mapped_column(String(32))
+    contact_id: Mapped[str | None] = mapped_column(String(32))
+
+
+class Inbound(Base):
+    """A message from a patient, or (with `trigger`) our own prompt to speak first; one turn each, in order of `id`."""
+
+    __tablename__ = "inbound"
+    __table_args__ = (
+        UniqueConstraint("channel", "external_id"),
+        Index("ix_inbound_open", "patient_id", "id", postgresql_where=text("state = 'accepted'"), sqlite_where=text("state = 'accepted'")),
+    )
+    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
+    channel: Mapped[Channel] = mapped_column(_stored(Channel))
+    external_id: Mapped[str] = mapped_column(String(80))
+    trigger: Mapped[str | None] = mapped_column(String(16))
+    contact_id: Mapped[str | None] = mapped_column(String(32))
+    body: Mapped[str] = mapped_column(Encrypted("inbound.body"))
+    media: Mapped[int] = mapped_column(default=0)
+    flagged: Mapped[Acuity | None] = mapped_column(_stored(Acuity))
+    received_at: Mapped[datetime]
+    state: Mapped[InboundState] = mapped_column(_stored(InboundState), default=InboundState.ACCEPTED)
+    attempts: Mapped[int] = mapped_column(default=0)
+    retry_at: Mapped[datetime | None]
+    handled_at: Mapped[datetime | None]
+
+
+class Outbound(Base):
+    """A message to a patient, sent head first, one at a time per patient, in order of `id`."""
+
+    __tablename__ = "outbound"
+    __table_args__ = (
+        Index(
+            "ix_outbound_open",
+            "patient_id",
+            "id",
+            postgresql_where=text("state IN ('pending', 'sending', 'unknown')"),
+            sqlite_where=text("state IN ('pending', 'sending', 'unknown')"),
+        ),
+        Index("ix_outbound_external", "external_id"),
+    )
+    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
+    inbound_id: Mapped[int | None] = mapped_column(_SEQ)
+    channel: Mapped[Channel] = mapped_column(_stored(Channel))
+    body: Mapped[str] = mapped_column(Encrypted("outbound.body"))
+    key: Mapped[str] = mapped_column(String(48), default="")
+    author: Mapped[str] = mapped_column(String(40), default="bot")
+    safety: Mapped[bool] = mapped_column(default=False)
+    compliance: Mapped[bool] = mapped_column(default=False)
+    quick_replies: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    reference: Mapped[str] = mapped_column(String(32), unique=True, default=new_id)
+    state: Mapped[OutboundState] = mapped_column(_stored(OutboundState), default=OutboundState.PENDING)
+    external_id: Mapped[str | None] = mapped_column(String(64))
+    error_code: Mapped[int | None]
+    segments: Mapped[int] = mapped_column(default=1)
+    attempts: Mapped[int] = mapped_column(default=0)
+    resent: Mapped[bool] = mapped_column(default=False)
+    next_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    not_after: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+
+
+class Answer(Base):
+    """A typed answer to a question, with the words it was read from."""
+
+    __tablename__ = "answers"
+    __table_args__ = (UniqueConstraint("inbound_id", "question"),)
+    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
+    inbound_id: Mapped[int] = mapped_column(_SEQ)
+    contact_id: Mapped[str | None] = mapped_column(String(32))
+    question: Mapped[str] = mapped_column(String(64))
+    value: Mapped[Any] = mapped_column(EncryptedJson("answers.value"))
+    unit: Mapped[str | None] = mapped_column(String(16))
+    words: Mapped[str] = mapped_column(Encrypted("answers.words"))
+    at: Mapped[datetime]
+
+
+class ReportRow(Base):
+    """A report with its triage and the whole evidence."""
+
+    __tablename__ = "reports"
+    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
+    inbound_id: Mapped[int] = mapped_column(_SEQ, unique=True)
+    words: Mapped[str] = mapped_column(Encrypted("reports.words"))
+    acuity: Mapped[Acuity] = mapped_column(_stored(Acuity))
+    triage: Mapped[Any] = mapped_column(EncryptedJson("reports.triage"))
+    at: Mapped[datetime]
+
+
+class Escalation(Base):
+    """Something a coordinator must act on by `deadline`. `key` makes a repeat of the same cause one row."""
+
+    __tablename__ = "escalations"
+    __table_args__ = (Index("ix_escalations_open", "state", "deadline"),)
+    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    key: Mapped[str] = mapped_column(String(96), unique=True)
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
+    inbound_id: Mapped[int | None] = mapped_column(_SEQ)
+    reason: Mapped[str] = mapped_column(String(32))
+    acuity: Mapped[Acuity] = mapped_column(_stored(Acuity))
+    summary: Mapped[str] = mapped_column(Encrypted("escalations.summary"))
+    evidence: Mapped[Any] = mapped_column(EncryptedJson("escalations.evidence"))
+    state: Mapped[EscalationState] = mapped_column(_stored(EscalationState), default=EscalationState.OPEN)
+    deadline: Mapped[datetime]
+    overdue_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    acknowledged_by: Mapped[str | None] = mapped_column(String(32))
+    acknowledged_at: Mapped[datetime | None]
+    resolved_by: Mapped[str | None] = mapped_column(String(32))
+    resolved_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(String(48))
+    note: Mapped[str | None] = mapped_column(Encrypted("escalations.note"))
+
+
+class User(Base):
+    """A coordinator or programme lead."""
+
+    __tablename__ = "users"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    username: Mapped[str] = mapped_column(String(64), unique=True)
+    password_hash: Mapped[str] = mapped_column(String(256))
+    role: Mapped[Role] = mapped_column(_stored(Role))
+    disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime]
+
+
+class SessionKind(StrEnum):
+    """Whose session it is."""
+
+    CONSOLE = "console"
+    CHAT = "chat"
+
+
+class WebSession(Base):
+    """A browser's session; the cookie holds the token, the row its hash."""
+
+    __tablename__ = "web_sessions"
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    kind: Mapped[SessionKind] = mapped_column(_stored(SessionKind))
+    subject_id: Mapped[str] = mapped_column(String(32), index=True)
+    created_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class ChatLink(Base):
+    """A one-time link into the web chat, opened with the date of birth."""
+
+    __tablename__ = "chat_links"
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"))
+    expires_at: Mapped[datetime]
+    failures: Mapped[int] = mapped_column(default=0)
+    used_at: Mapped[datetime | None]
+
+
+class Stranger(Base):
+    """A number nobody knows that wrote to us; only its keyed hash is kept, to answer it seldom."""
+
+    __tablename__ = "strangers"
+    phone_index: Mapped[str] = mapped_column(String(64), primary_key=True)
+    external_id: Mapped[str] = mapped_column(String(80))
+    answered_at: Mapped[datetime]
+    messages: Mapped[int] = mapped_column(default=1)
+
+
+class AuditEntry(Base):
+    """Who did what to which patient, chained by a keyed hash."""
+
+    __tablename__ = "audit"
+    seq: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(48))
+    subject: Mapped[str] = mapped_column(String(64), index=True)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class Heartbeat(Base):
+    """When a recurring job last finished."""
+
+    __tablename__ = "heartbeats"
+    name: Mapped[str] = mapped_column(String(48), primary_key=True)
+    at: Mapped[datetime]

@@ -1,0 +1,86 @@
+"""Carrying out what the dialogue decided, in the turn's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from care.escalations.service import Cause, raise_escalation
+from care.patients.consent import record_consent
+from care.storage.tables import Answer, Contact, ContactState, Escalation, Inbound, ReportRow
+from care.turns.dialogue import AnswerEffect, ConsentEffect, ContactDoneEffect, Effect, EscalationEffect, ReportEffect
+
+
+def carry_out(session: Session, inbound: Inbound, effects: Sequence[Effect], at: datetime) -> None:
+    """Writes answers, reports, escalations, consent and finished contacts of one turn."""
+    report = next((effect for effect in effects if isinstance(effect, ReportEffect)), None)
+    for number, effect in enumerate(effects):
+        match effect:
+            case AnswerEffect():
+                _write_answer(session, inbound, effect, at)
+            case ReportEffect():
+                _write_report(session, inbound, effect, at)
+            case EscalationEffect():
+                evidence = {"triage": report.triage.model_dump(mode="json")} if report else {}
+                if not _joined(session, inbound, effect, evidence):
+                    cause = Cause(f"{effect.reason}:{inbound.id}:{number}", effect.reason, effect.acuity, effect.summary, inbound.id, evidence)
+                    raise_escalation(session, inbound.patient_id, cause, at)
+            case ConsentEffect():
+                record_consent(
+                    session,
+                    inbound.patient_id,
+                    granted=effect.granted,
+                    channel=inbound.channel,
+                    words=effect.words,
+                    source="dialogue",
+                    at=at,
+                )
+            case ContactDoneEffect():
+                _finish_contact(session, effect, at)
+
+
+def _joined(session: Session, inbound: Inbound, effect: EscalationEffect, evidence: dict[str, Any]) -> bool:
+    """Adds a triage to the escalation that the rules raised for the same message, where that is at least as serious: one cause, one row."""
+    raised = session.scalars(select(Escalation).where(Escalation.key == f"red_flag:{inbound.id}")).one_or_none()
+    if raised is None or effect.acuity.rank > raised.acuity.rank or not effect.reason.startswith(("triage_", "crisis")):
+        return False
+    raised.evidence = {**raised.evidence, **evidence}
+    return True
+
+
+def _write_answer(session: Session, inbound: Inbound, effect: AnswerEffect, at: datetime) -> None:
+    session.add(
+        Answer(
+            patient_id=inbound.patient_id,
+            inbound_id=inbound.id,
+            contact_id=effect.contact,
+            question=effect.question,
+            value=effect.value,
+            unit=effect.unit,
+            words=effect.words,
+            at=at,
+        )
+    )
+
+
+def _write_report(session: Session, inbound: Inbound, effect: ReportEffect, at: datetime) -> None:
+    session.add(
+        ReportRow(
+            patient_id=inbound.patient_id,
+            inbound_id=inbound.id,
+            words=effect.words,
+            acuity=effect.triage.acuity,
+            triage=effect.triage.model_dump(mode="json"),
+            at=at,
+        )
+    )
+
+
+def _finish_contact(session: Session, effect: ContactDoneEffect, at: datetime) -> None:
+    contact = session.get(Contact, effect.contact)
+    if contact is not None and contact.completed_at is None:
+        contact.state, contact.completed_at, contact.next_at = ContactState.COMPLETED, at, None

@@ -1,0 +1,53 @@
+"""The way to Rasa: our own idempotent channel, with a token, a deadline and no trust in a 200."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from care.turns.dialogue import DialogueFailed, DialogueRequest, DialogueResponse
+
+
+class RasaDialogue:
+    """Runs turns on a Rasa server through its `aftercare` channel."""
+
+    def __init__(self, base_url: str, token: str) -> None:
+        self._client = httpx.Client(base_url=base_url, headers={"Authorization": f"Bearer {token}"}, limits=httpx.Limits(max_connections=64))
+
+    def turn(self, request: DialogueRequest, state: Any, deadline_s: float) -> DialogueResponse:
+        """One turn within `deadline_s` seconds; the dialogue's state is sent only where Rasa's own copy is another. Raises `DialogueFailed`."""
+        answer = self._post(request, deadline_s)
+        if answer.status_code == httpx.codes.CONFLICT:
+            answer = self._post(request.model_copy(update={"state": state or {}}), deadline_s)
+        if answer.status_code != httpx.codes.OK:
+            raise DialogueFailed(_reason(answer))
+        try:
+            response = DialogueResponse.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise DialogueFailed("Rasa's answer was not in its contract") from error
+        if not response.replies:
+            raise DialogueFailed("Rasa answered nothing")
+        return response
+
+    def _post(self, request: DialogueRequest, deadline_s: float) -> httpx.Response:
+        try:
+            return self._client.post(
+                "/webhooks/aftercare/turn",
+                content=request.model_dump_json(),
+                headers={"Content-Type": "application/json"},
+                timeout=httpx.Timeout(deadline_s, connect=1.0),
+            )
+        except httpx.TimeoutException as error:
+            raise DialogueFailed("Rasa did not answer in time") from error
+        except httpx.HTTPError as error:
+            raise DialogueFailed("Rasa could not be reached") from error
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        code = answer.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        code = None
+    return str(code)[:80] if code else f"Rasa answered {answer.status_code}"

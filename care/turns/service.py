@@ -1,0 +1,190 @@
+"""The turn: every accepted message of a patient, in order, one at a time, repeated until done."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from care.acuity import Acuity
+from care.clock import Clock
+from care.escalations.service import Cause, raise_escalation
+from care.knowledge import knowledge
+from care.messages.outbox import OutboundText, write
+from care.patients.consent import consent_status
+from care.patients.context import clinical_context
+from care.settings import Settings
+from care.storage.engine import transaction
+from care.storage.tables import Contact, Conversation, Inbound, InboundState, Outbound, Patient
+from care.texts import scripted
+from care.turns import lease as leases
+from care.turns.dialogue import Dialogue, DialogueContext, DialogueFailed, DialogueRequest, DialogueResponse
+from care.turns.effects import carry_out
+from care.turns.front_desk import front_desk
+from care.turns.lease import Lease, LeaseLost, real_now
+
+log = structlog.get_logger()
+
+ATTEMPTS = 3
+_BACK_OFF = (timedelta(seconds=5), timedelta(seconds=20))
+_SAFE_REPLY_PAUSE = timedelta(minutes=10)
+
+
+class TurnRunner:
+    """Runs the turns of a patient. One instance a process; it holds no state between calls."""
+
+    def __init__(self, dialogue: Dialogue, clock: Clock, settings: Settings) -> None:
+        self._dialogue = dialogue
+        self._clock = clock
+        self._settings = settings
+
+    def run(self, patient_id: str) -> int:
+        """Handles what is accepted and due for the patient; how many turns were finished.
+
+        Safe to call at any time from any process: where another one holds the patient, it leaves quietly. When it dies half-way, the lease
+        runs out and the next call repeats the turn, which Rasa answers from its record.
+        """
+        finished = 0
+        with transaction() as session:
+            if _next(session, patient_id) is None:
+                return 0
+            lease = leases.take(session, patient_id)
+        if lease is None:
+            return 0
+        try:
+            while self._one(lease):
+                finished += 1
+        except LeaseLost:
+            log.warning("lease_lost", patient=patient_id)
+        return finished
+
+    def _one(self, lease: Lease) -> bool:
+        """One turn under the lease; false where none is left (the lease is given back then)."""
+        with transaction() as session:
+            conversation = leases.held(session, lease)
+            inbound = _next(session, lease.patient_id)
+            if inbound is None or (inbound.retry_at is not None and inbound.retry_at > real_now()):
+                leases.give_back(conversation)
+                return False
+            leases.renew(conversation)
+            if inbound.attempts >= ATTEMPTS:
+                self._set_aside(session, inbound)
+                return True
+            patient = session.get_one(Patient, lease.patient_id)
+            consent = consent_status(session, patient.id)
+            desk = front_desk(patient, conversation, inbound, consent)
+            if desk.settled:
+                write(session, patient.id, inbound.channel, desk.replies, self._clock.now(), inbound_id=inbound.id)
+                self._handled(inbound)
+                return True
+            inbound.attempts += 1
+            if inbound.contact_id and inbound.trigger in ("start_check_in", "ask_consent"):
+                conversation.contact_id = inbound.contact_id
+            request = self._request(session, patient, conversation, inbound, consent)
+            state = conversation.dialogue_state
+            inbound_id = inbound.id
+        try:
+            response = self._dialogue.turn(request, state, self._settings.reply_deadline_s)
+        except DialogueFailed as failure:
+            return self._failed(lease, inbound_id, failure)
+        with transaction() as session:
+            conversation = leases.held(session, lease)
+            inbound = session.get_one(Inbound, inbound_id)
+            if inbound.state is InboundState.ACCEPTED:
+                self._write(session, conversation, inbound, response)
+            leases.renew(conversation)
+        return True
+
+    def _request(self, session: Session, patient: Patient, conversation: Conversation, inbound: Inbound, consent: str) -> DialogueRequest:
+        now = self._clock.now()
+        contact = session.get(Contact, conversation.contact_id) if conversation.contact_id else None
+        open_contact = contact if contact is not None and contact.completed_at is None else None
+        questions = knowledge().protocols[open_contact.protocol].questions_on(open_contact.day) if open_contact else []
+        context = DialogueContext(
+            patient=patient.id,
+            first_name=patient.name.split()[0],
+            clinic=self._settings.clinic_name,
+            clinic_phone=self._settings.clinic_phone,
+            channel=inbound.channel.value,
+            consent="granted" if consent == "granted" else "unknown",
+            clinical=clinical_context(session, patient, now),
+            contact=open_contact.id if open_contact else None,
+            questions=questions,
+            today=now.astimezone(ZoneInfo(patient.timezone)).date(),
+        )
+        return DialogueRequest(
+            message_id=f"{inbound.channel}:{inbound.id}",
+            sender=patient.id,
+            text=inbound.body if inbound.trigger is None else "",
+            trigger=inbound.trigger,
+            context=context,
+            state_version=conversation.dialogue_version,
+        )
+
+    def _write(self, session: Session, conversation: Conversation, inbound: Inbound, response: DialogueResponse) -> None:
+        """Replies, escalations, answers and the dialogue's state, in the transaction that marks the message handled."""
+        now = self._clock.now()
+        carry_out(session, inbound, response.effects, now)
+        # A red flag was answered when the message was accepted; the same warning is not said twice.
+        warned = inbound.flagged is Acuity.EMERGENCY
+        replies = [
+            OutboundText(reply.text, key=reply.key, safety=reply.safety, quick_replies=[button.model_dump() for button in reply.quick_replies])
+            for reply in response.replies
+            if not (reply.safety and warned)
+        ]
+        if conversation.coordinator_id is None:
+            write(session, inbound.patient_id, inbound.channel, replies, now, inbound_id=inbound.id)
+        conversation.dialogue_state = response.state
+        conversation.dialogue_version = response.state_version
+        self._handled(inbound)
+
+    def _failed(self, lease: Lease, inbound_id: int, failure: DialogueFailed) -> bool:
+        """The patient gets the safe reply, a person is told, and the turn is tried again later."""
+        log.warning("turn_failed", inbound=inbound_id, reason=failure.reason)
+        with transaction() as session:
+            conversation = leases.held(session, lease)
+            inbound = session.get_one(Inbound, inbound_id)
+            if inbound.attempts >= ATTEMPTS:
+                self._set_aside(session, inbound)
+                return True
+            inbound.retry_at = real_now() + _BACK_OFF[min(inbound.attempts, len(_BACK_OFF)) - 1]
+            if inbound.trigger is None:
+                self._safe_reply(session, inbound)
+                self._tell_person(session, inbound, f"The message could not be answered: {failure.reason}.")
+            leases.give_back(conversation)
+        return False
+
+    def _set_aside(self, session: Session, inbound: Inbound) -> None:
+        inbound.state, inbound.handled_at = InboundState.SET_ASIDE, self._clock.now()
+        if inbound.trigger is None:
+            self._safe_reply(session, inbound)
+        self._tell_person(session, inbound, f"A turn failed {ATTEMPTS} times and was set aside: read it and answer the patient.", "set_aside")
+        log.error("turn_set_aside", inbound=inbound.id)
+
+    def _safe_reply(self, session: Session, inbound: Inbound) -> None:
+        now = self._clock.now()
+        said = session.scalar(
+            select(Outbound.id)
+            .where(Outbound.patient_id == inbound.patient_id, Outbound.key == "safe_reply", Outbound.created_at > now - _SAFE_REPLY_PAUSE)
+            .limit(1)
+        )
+        if said is None:
+            patient = session.get_one(Patient, inbound.patient_id)
+            reply = OutboundText(scripted("safe_reply", patient.language), key="safe_reply", safety=True)
+            write(session, patient.id, inbound.channel, [reply], now, inbound_id=inbound.id)
+
+    def _tell_person(self, session: Session, inbound: Inbound, summary: str, reason: str = "engine_failure") -> None:
+        cause = Cause(f"{reason}:{inbound.id}", reason, Acuity.URGENT, summary, inbound_id=inbound.id)
+        raise_escalation(session, inbound.patient_id, cause, self._clock.now())
+
+    def _handled(self, inbound: Inbound) -> None:
+        inbound.state, inbound.handled_at = InboundState.HANDLED, self._clock.now()
+
+
+def _next(session: Session, patient_id: str) -> Inbound | None:
+    return session.scalars(
+        select(Inbound).where(Inbound.patient_id == patient_id, Inbound.state == InboundState.ACCEPTED).order_by(Inbound.id).limit(1)
+    ).one_or_none()

@@ -1,0 +1,1 @@
+"""Twilio, emulated over its own wire protocol, with a page of phones."""

@@ -1,0 +1,62 @@
+"""The model card that lies beside the weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from nlu.corpus import Corpus
+from nlu.evaluate import SHOWN, VoicesReport, evaluate_voices
+from nlu.labels import CARD_FILE, WEIGHTS_FILE
+from nlu.model import Encoder
+from nlu.recipe import Recipe
+
+_LIMITS = """\
+- The corpus is small and written by hand for this project; its voices are invented, not patients. The figures say how the encoder does on
+  invented voices it has not seen, not on patients.
+- Some intents have only a few test messages: their figures move by ten points or more with one message.
+- English, with a little Spanish and Polish inside English messages. Other languages are not understood.
+- 256 tokens are read (about 1,200 characters of ordinary writing); what comes after is left to the red-flag rules.
+- Emergencies are missed (see the table). It is never used alone: the red-flag rules run before it and nothing lowers what they set."""
+
+
+def write_card(folder: Path, encoder: Encoder, corpus: Corpus, recipe: Recipe, *, epoch: int, seconds: float) -> VoicesReport:
+    """Measures the saved model on the held-out voices and writes the card; answers the figures on the test voices."""
+    test = evaluate_voices(encoder, corpus, corpus.test)
+    validation = evaluate_voices(encoder, corpus, corpus.validation)
+    acuities = Counter(str(example.acuity) for example in corpus.test)
+    trained_voices = len({example.voice for example in corpus.train})
+    megabytes = (folder / WEIGHTS_FILE).stat().st_size / 1e6
+    lines = [
+        f"# {encoder.version}",
+        "",
+        "What a patient's message means: intents (several at a time), acuity (four levels) and marked words. Served by `nlu.service`.",
+        "",
+        "- Base: all-MiniLM-L6-v2 (22.7 M weights, frozen; Apache-2.0). Trained: low-rank adapters",
+        f"  of rank {recipe.adapters.rank} and three heads, {megabytes:.1f} MB.",
+        f"- Trained on {len(corpus.train)} messages of {trained_voices} voices, seed {recipe.seed}, best epoch {epoch}, {seconds:.0f} s.",
+        f"- Early stopping, thresholds and temperatures: {len(corpus.validation)} messages of {', '.join(validation.voices)}.",
+        f"- Tested on {len(corpus.test)} messages of {', '.join(test.voices)}",
+        f"  ({', '.join(f'{count} {name}' for name, count in acuities.most_common())}),",
+        f"  {test.seen_in_training} of them worded exactly like a training message.",
+        "- Made again with `python -m nlu.train`, measured again with `python -m nlu.evaluate --voices test`.",
+        "",
+        "## Figures on voices not trained on",
+        "",
+        f"| | test | {' | '.join(test.voices)} | validation |",
+        f"| --- | --- | {' | '.join('---' for _ in test.voices)} | --- |",
+    ]
+    for field, name in SHOWN:
+        columns = [test.overall, *(test.by_voice[voice] for voice in test.voices), validation.overall]
+        lines.append(f"| {name} | " + " | ".join(_figure(getattr(column, field)) for column in columns) + " |")
+    counts = Counter(str(intent) for example in corpus.test for intent in example.intents)
+    lines += ["", "The epoch, the thresholds and the temperatures were chosen on the validation voices: their figures are flattered by that.", ""]
+    lines += ["## Intents on the test voices", "", "| intent | messages | F1 |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | {counts[name]} | {value:.2f} |" for name, value in test.overall.intent_f1.items()]
+    lines += ["", "## Limits", "", _LIMITS, ""]
+    (folder / CARD_FILE).write_text("\n".join(lines), encoding="utf-8")
+    return test
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

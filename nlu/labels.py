@@ -1,0 +1,106 @@
+"""The label file beside the weights: what each output of the heads stands for, and how the outputs are read."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from care.acuity import Acuity
+from care.understanding import Intent, SpanLabel
+from nlu.adapters import Target
+
+ENCODER: Literal["all-MiniLM-L6-v2"] = "all-MiniLM-L6-v2"
+LABELS_FILE, WEIGHTS_FILE, CARD_FILE = "labels.json", "weights.safetensors", "model-card.md"
+
+
+class ModelMismatch(Exception):
+    """The weights, the label file and this code do not belong together; the message says which and the remedy."""
+
+
+class AdapterShape(BaseModel):
+    """Where the low-rank adapters sit and how large they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    rank: int = Field(ge=1, le=64)
+    alpha: float = Field(gt=0)
+    targets: list[Target] = Field(min_length=1)
+
+
+class Temperatures(BaseModel):
+    """What logits are divided by before they become probabilities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    intents: float = Field(1.0, gt=0)
+    acuity: float = Field(1.0, gt=0)
+    spans: float = Field(1.0, gt=0)
+
+
+class LabelFile(BaseModel):
+    """`labels.json`. The order of `intents`, `acuities` and `spans` is the order of the heads' outputs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal[1] = 1
+    encoder: Literal["all-MiniLM-L6-v2"] = ENCODER
+    adapters: AdapterShape
+    intents: list[Intent]
+    acuities: list[Acuity]
+    spans: list[SpanLabel]
+    thresholds: dict[Intent, float]
+    temperatures: Temperatures
+    prior: dict[Acuity, float]
+    weights_sha256: str
+
+    @model_validator(mode="after")
+    def _complete(self) -> LabelFile:
+        for name, listed, known in (
+            ("intents", self.intents, Intent),
+            ("acuities", self.acuities, Acuity),
+            ("spans", self.spans, SpanLabel),
+        ):
+            if sorted(listed) != sorted(known):
+                raise ValueError(f"{name} are not the ones this code knows: {sorted(set(map(str, known)) ^ set(map(str, listed)))}")
+        if set(self.thresholds) != set(self.intents):
+            raise ValueError("thresholds must name every intent once")
+        return self
+
+    @property
+    def version(self) -> str:
+        """Names these weights with their labels in stored evidence."""
+        return f"nlu-{self.weights_sha256[:6]}-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:6]}"
+
+    @property
+    def tags(self) -> int:
+        """How many token classes there are: outside, and a begin and an inside for each span label."""
+        return 1 + 2 * len(self.spans)
+
+
+def tag_of(label_index: int, *, begins: bool) -> int:
+    """The token class of a span label: 0 is outside, then begin and inside by turns."""
+    return 1 + 2 * label_index + (0 if begins else 1)
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the weights file, in hexadecimal."""
+    return hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+
+
+def read_labels(folder: Path) -> LabelFile:
+    """The label file of `folder`, checked against the weights beside it. Raises `ModelMismatch`."""
+    for name in (LABELS_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise ModelMismatch(f"{folder / name} is missing; train with `python -m nlu.train --out {folder}` or name another folder with --model")
+    try:
+        labels = LabelFile.model_validate_json((folder / LABELS_FILE).read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ModelMismatch(f"{folder / LABELS_FILE}: {field}: {first['msg']}; train again, or take the label file of these weights") from error
+    found = weights_digest(folder)
+    if found != labels.weights_sha256:
+        raise ModelMismatch(
+            f"{folder}: {LABELS_FILE} belongs to weights {labels.weights_sha256[:12]}, but {WEIGHTS_FILE} is {found[:12]}; take both from one training"
+        )
+    return labels

@@ -1,0 +1,169 @@
+"""Real parts for tests: a database (SQLite, and PostgreSQL where one is given), a clock moved by hand, patients in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+_HOME = Path(tempfile.mkdtemp(prefix="aftercare-test-"))
+(_HOME / "envs").symlink_to(Path(__file__).parents[1] / "var/envs")
+os.environ.update({"AFTERCARE_HOME": str(_HOME), "AFTERCARE_DATABASE_URL": ""})
+for name in [
+    name
+    for name in os.environ
+    if name.startswith("AFTERCARE_") and name not in ("AFTERCARE_HOME", "AFTERCARE_DATABASE_URL", "AFTERCARE_TEST_POSTGRES", "AFTERCARE_EVAL_DIR")
+]:
+    del os.environ[name]
+
+from sqlalchemy import create_engine, text  # noqa: E402
+from sqlalchemy.engine import make_url  # noqa: E402
+
+from care.campaigns.service import create_campaign, enroll  # noqa: E402
+from care.clock import ManualClock  # noqa: E402
+from care.patients.consent import record_consent  # noqa: E402
+from care.patients.model import NewPatient  # noqa: E402
+from care.settings import settings  # noqa: E402
+from care.storage import engine as storage  # noqa: E402
+
+EVAL = Path(os.environ.get("AFTERCARE_EVAL_DIR", Path(__file__).parents[2] / "shared/eval"))
+NOON = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)  # noon in New York
+
+
+def _databases() -> list[str]:
+    return ["sqlite", "postgresql"] if os.environ.get("AFTERCARE_TEST_POSTGRES") else ["sqlite"]
+
+
+@pytest.fixture(params=_databases())
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty database at the newest revision; its URL."""
+    if request.param == "sqlite":
+        url, drop = f"sqlite:///{tmp_path / 'test.db'}", None
+    else:
+        server = make_url(os.environ["AFTERCARE_TEST_POSTGRES"]).set(drivername="postgresql+psycopg")
+        name = f"aftercare_{uuid4().hex[:12]}"
+        drop = create_engine(server, isolation_level="AUTOCOMMIT")
+        with drop.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        url = server.set(database=name).render_as_string(hide_password=False)
+    monkeypatch.setenv("AFTERCARE_DATABASE_URL", url)
+    _forget()
+    storage.migrate(settings())
+    yield url
+    storage.engine().dispose()
+    _forget()
+    if drop is not None:
+        with drop.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _forget() -> None:
+    settings.cache_clear()
+    storage.engine.cache_clear()
+    storage._sessions.cache_clear()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Noon in New York until moved."""
+    return ManualClock(NOON)
+
+
+def add_patient(number: int = 1, *, consent: bool = True, anchor: date = date(2026, 3, 1), campaign: str = "Knees", language: str = "en") -> str:
+    """A patient of the knee campaign, who agreed to messages unless said otherwise; the id."""
+    from sqlalchemy import select
+
+    from care.storage.tables import Campaign
+
+    new = NewPatient(
+        reference=f"ref-{number}",
+        name=f"Pat{number} Example",
+        phone=f"+1555010{number:04d}",
+        date_of_birth=date(1950, 1, 1),
+        anchor=anchor,
+        language=language,
+    )
+    with storage.transaction() as session:
+        target = session.scalars(select(Campaign).where(Campaign.name == campaign)).one_or_none() or create_campaign(
+            session, campaign, "knee_replacement", NOON
+        )
+        patient_id = enroll(session, target, new, NOON).patient_id
+        if consent:
+            record_consent(session, patient_id, granted=True, channel="sms", words="yes", source="test", at=NOON)
+    return patient_id
+
+
+class Service:
+    """The whole service, started as a user would start it, on ports of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith("AFTERCARE_")}
+        self.env |= {"AFTERCARE_HOME": str(home)}
+        ports = {"WEB": 18080, "NLU": 18081, "ACTIONS": 18082, "RASA": 18083, "VLLM": 18084, "REDIS": 18085, "EMULATOR": 18086}
+        self.env |= {f"AFTERCARE_{name}_PORT": str(port) for name, port in ports.items()}
+        self.greeting = ""
+        self.web, self.phones = "http://127.0.0.1:18080", "http://127.0.0.1:18086"
+
+    def run(self, *arguments: str, timeout: float = 540) -> subprocess.CompletedProcess[str]:
+        """Runs an `aftercare` command in this home."""
+        command = [sys.executable, "-m", "aftercare", *arguments]
+        return subprocess.run(command, env=self.env, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=timeout, check=False)
+
+    def text(self, number: str, body: str) -> None:
+        """Sends a text as a phone."""
+        httpx.post(f"{self.phones}/phones/{number}/messages", json={"body": body}).raise_for_status()
+
+    def received(self, number: str) -> list[str]:
+        """The texts that a phone got."""
+        return [message["body"] for message in httpx.get(f"{self.phones}/phones/{number}/messages").json() if message["direction"] == "in"]
+
+    def wait_for(self, number: str, words: str, within_s: float = 40) -> str:
+        """The first text to the phone that holds these words."""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            if found := next((body for body in self.received(number) if words in body), None):
+                return found
+            time.sleep(0.2)
+        raise AssertionError(f"no text with {words!r} came; there were {self.received(number)}")
+
+    def sql(self, query: str) -> list[tuple[Any, ...]]:
+        """Reads the service's database."""
+        with sqlite3.connect(self.home / "data/aftercare.db", timeout=30) as connection:
+            return connection.execute(query).fetchall()
+
+    def processes(self) -> dict[str, int]:
+        """Each process's pid."""
+        return {process["name"]: process["pid"] for process in json.loads(self.run("status", "--json").stdout)["processes"]}
+
+    def logs(self) -> str:
+        """Everything that was logged."""
+        return "\n".join(path.read_text(errors="replace") for path in (self.home / "logs").glob("*.log*"))
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A running service with its demo cohort, on the real engines."""
+    home = tmp_path_factory.mktemp("service")
+    envs = Path(__file__).parents[1] / "var/envs"
+    if not (envs / "vllm/bin/python").exists():
+        pytest.skip("the engines' environments are missing: run `make envs`")
+    (home / "envs").symlink_to(envs)
+    running = Service(home)
+    started = running.run("up", "--detach")
+    assert started.returncode == 0, started.stdout + started.stderr
+    running.greeting = started.stdout
+    yield running
+    assert running.run("down").returncode == 0

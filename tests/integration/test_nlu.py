@@ -1,0 +1,165 @@
+"""The nlu service as its callers meet it: the shipped weights, over HTTP. Skipped where the nlu environment is not built."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from care.settings import ROOT
+from care.understanding import UnderstandingUnavailable
+from nlu.client import NluClient
+
+PYTHON = ROOT / "var" / "envs" / "nlu" / "bin" / "python"
+WEIGHTS = ROOT / "nlu" / "weights"
+pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="the nlu environment is not built: make envs")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("nlu") / "nlu.log"
+
+
+@pytest.fixture(scope="module")
+def url(log: Path) -> Iterator[str]:
+    port = _free_port()
+    with log.open("wb") as out:
+        process = subprocess.Popen([str(PYTHON), "-m", "nlu.service", "--port", str(port)], stdout=out, stderr=out, cwd=ROOT)
+    base = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            if process.poll() is not None:
+                pytest.fail(f"the nlu service ended: {log.read_text()[-2000:]}")
+            try:
+                if httpx.get(f"{base}/healthz", timeout=5).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.25)
+        else:
+            pytest.fail("the nlu service did not become ready in 60 s")
+        yield base
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_the_client_gets_an_understanding_with_spans_in_the_text(url: str) -> None:
+    text = "my calf is swollen and it hurts since last night"
+    answer = NluClient(url).understand(text)
+    assert answer.text == text and "report_symptom" in [intent.name for intent in answer.intents]
+    assert answer.spans and all(text[span.start : span.end] == span.text for span in answer.spans)
+    assert sum(answer.acuity.values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_rasa_gets_its_contract_and_not_sure_where_nothing_is_said(url: str) -> None:
+    answer = httpx.post(f"{url}/model/parse", json={"text": "yes please", "message_id": "m1", "token": None}).json()
+    assert {"text", "intent", "intent_ranking", "entities", "understanding"} == set(answer)
+    assert answer["intent_ranking"][0]["confidence"] >= answer["intent_ranking"][-1]["confidence"]
+    assert httpx.post(f"{url}/model/parse", json={"text": " \u200b "}).json()["intent"]["name"] == "not_sure"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "?",
+        "👍" * 500,
+        "\u202eniap tsehc",
+        "\x00\x01",
+        "e\u0301" * 4000,
+        "a" * 10_000,
+        "word " * 2000,
+        "\ud83d",
+        "سلام",
+        "𝒻𝑒𝓋𝑒𝓇",
+        "/restart",
+    ],
+)
+def test_any_unicode_is_answered(url: str, text: str) -> None:
+    answer = httpx.post(f"{url}/v1/understand", content=json.dumps({"text": text}), headers={"Content-Type": "application/json"}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert all(0 <= span["start"] < span["end"] <= len(text) for span in answer.json()["spans"])
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"text": "' + b"a" * 10_001 + b'"}', 413),
+        (b'{"text": 5}', 422),
+        (b"{}", 422),
+        (b"{", 422),
+        (b"[" * 50_000, 400),
+        (b"\xff\xfe", 400),
+        (b" " * 200_000, 413),
+    ],
+)
+def test_a_wrong_request_is_refused_without_repeating_it(url: str, body: bytes, status: int) -> None:
+    answer = httpx.post(f"{url}/v1/understand", content=body, headers={"Content-Type": "application/json"}, timeout=30)
+    assert answer.status_code in {status, 422 if status == 400 else status}, answer.text
+    assert len(answer.content) < 500
+    assert httpx.get(f"{url}/healthz", timeout=5).json()["status"] == "ok"
+
+
+def test_concurrent_texts_get_their_own_answers_and_no_words_reach_the_log(url: str, log: Path) -> None:
+    client = NluClient(url, timeout_s=30)
+    texts = [f"xylophonist {number} has knee pain" for number in range(64)]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(client.understand, texts))
+    assert [answer.text for answer in answers] == texts
+    assert "xylophonist" not in log.read_text()
+
+
+def test_the_client_fails_in_one_way_and_never_tells_the_text(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), pytest.raises(UnderstandingUnavailable) as caught:
+        NluClient(f"http://127.0.0.1:{_free_port()}", timeout_s=1).understand("private words")
+    assert "private" not in str(caught.value) and "private" not in caplog.text
+
+
+def test_the_client_needs_no_torch() -> None:
+    code = "import sys, nlu.client; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+@pytest.mark.parametrize("change", ["intents", "sha", "weights"])
+def test_a_model_that_does_not_match_its_labels_is_refused(tmp_path: Path, change: str) -> None:
+    labels = json.loads((WEIGHTS / "labels.json").read_text())
+    weights = (WEIGHTS / "weights.safetensors").read_bytes()
+    if change == "intents":
+        labels["intents"] = labels["intents"][1:]
+    elif change == "sha":
+        labels["weights_sha256"] = "0" * 64
+    else:
+        weights = weights[:-1000]
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    (tmp_path / "weights.safetensors").write_bytes(weights)
+    done = subprocess.run(
+        [str(PYTHON), "-m", "nlu.service", "--port", str(_free_port()), "--model", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and str(tmp_path) in done.stderr
+
+
+def test_the_shipped_weights_are_small_enough_for_git() -> None:
+    assert (WEIGHTS / "weights.safetensors").stat().st_size < 6_000_000

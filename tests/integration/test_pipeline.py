@@ -1,0 +1,299 @@
+"""Accept, turn, outbox and campaign against a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from care.audit import verify
+from care.campaigns.schedule import tick
+from care.clock import ManualClock
+from care.escalations.service import EscalationConflict, Outcome, acknowledge, resolve, take_over
+from care.messages.inbox import Accepted, Incoming, accept
+from care.messages.sending import Sender, SendPolicy, SentSms, SmsRefused, SmsUnanswered, take_receipt
+from care.patients.consent import consent_status
+from care.settings import settings
+from care.storage.engine import transaction
+from care.storage.tables import (
+    AuditEntry,
+    Channel,
+    Contact,
+    ContactState,
+    Conversation,
+    Escalation,
+    Inbound,
+    InboundState,
+    Outbound,
+    OutboundState,
+)
+from care.turns.dialogue import DialogueFailed, DialogueRequest, DialogueResponse, Reply
+from care.turns.service import ATTEMPTS, TurnRunner
+from tests.conftest import NOON, add_patient
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@dataclass
+class Echo:
+    """A dialogue that repeats what it hears, and counts."""
+
+    heard: list[str] = field(default_factory=list)
+    fail: Callable[[DialogueRequest], str | None] = lambda _request: None
+
+    def turn(self, request: DialogueRequest, state: Any, deadline_s: float) -> DialogueResponse:
+        if reason := self.fail(request):
+            raise DialogueFailed(reason)
+        self.heard.append(request.text or f"<{request.trigger}>")
+        return DialogueResponse(replies=[Reply(text=f"you said {self.heard[-1]}")], effects=[], state={}, state_version=request.state_version + 1)
+
+
+@dataclass
+class Phone:
+    """Twilio's side of the SMS port."""
+
+    held: list[SentSms] = field(default_factory=list)
+    answer: Callable[[str], Exception | None] = lambda _body: None
+    keep_when_silent: bool = True
+
+    def send(self, to: str, body: str, reference: str) -> str:
+        error = self.answer(body)
+        if error is None or (isinstance(error, SmsUnanswered) and self.keep_when_silent):
+            self.held.append(SentSms(f"SM{len(self.held):032d}", body, NOON))
+        if error:
+            raise error
+        return self.held[-1].external_id
+
+    def listed(self, to: str, since: datetime) -> list[SentSms]:
+        return self.held
+
+
+def text_in(patient: str, body: str, number: int = 1, channel: Channel = Channel.SMS, at: datetime = NOON) -> Accepted:
+    with transaction() as session:
+        return accept(session, Incoming(channel, f"SM{number}", body, at, patient_id=patient))
+
+
+def runner(dialogue: Echo, clock: ManualClock) -> TurnRunner:
+    return TurnRunner(dialogue, clock, settings())
+
+
+def rows(kind: type[Any]) -> list[Any]:
+    with transaction() as session:
+        return list(session.scalars(select(kind).order_by(*kind.__table__.primary_key)))
+
+
+def test_a_repeated_message_has_one_effect(clock: ManualClock) -> None:
+    patient = add_patient()
+    assert text_in(patient, "hello").new
+    assert not text_in(patient, "hello").new
+    dialogue = Echo()
+    runner(dialogue, clock).run(patient)
+    assert dialogue.heard == ["hello"]
+
+
+def test_turns_run_in_the_order_received(clock: ManualClock) -> None:
+    patient = add_patient()
+    for number in range(5):
+        text_in(patient, f"message {number}", number)
+    dialogue = Echo()
+    assert runner(dialogue, clock).run(patient) == 5
+    assert dialogue.heard == [f"message {number}" for number in range(5)]
+
+
+def test_a_red_flag_is_escalated_and_answered_on_acceptance() -> None:
+    text_in(add_patient(), "crushing chest pain")
+    assert [row.acuity for row in rows(Escalation)] == ["emergency"]
+    assert [row.key for row in rows(Outbound)] == ["emergency_warning"]
+
+
+def test_a_red_flag_split_over_two_messages_is_seen() -> None:
+    patient = add_patient()
+    text_in(patient, "my calf", 1)
+    assert rows(Escalation) == []
+    text_in(patient, "is swollen and hot", 2, at=NOON + timedelta(minutes=2))
+    assert [row.reason for row in rows(Escalation)] == ["red_flag"]
+
+
+def test_an_opted_out_patient_is_triaged_but_not_written_to() -> None:
+    patient = add_patient()
+    text_in(patient, "STOP", 1)
+    text_in(patient, "I can't breathe", 2)
+    assert [row.key for row in rows(Outbound)] == ["stop_confirmed"]
+    assert rows(Escalation)[0].evidence["opted_out"]
+
+
+def test_stop_cancels_what_waits_and_is_confirmed_once(clock: ManualClock) -> None:
+    patient = add_patient()
+    text_in(patient, "hello", 1)
+    runner(Echo(), clock).run(patient)
+    text_in(patient, "STOP", 2)
+    phone = Phone()
+    Sender(phone, clock).run(patient)
+    assert len(phone.held) == 1
+    assert [row.state for row in rows(Outbound)] == [OutboundState.CANCELLED, OutboundState.ACCEPTED]
+    with transaction() as session:
+        assert consent_status(session, patient) == "revoked"
+
+
+def test_a_number_nobody_knows_is_answered_once_a_day() -> None:
+    answers = []
+    for number in range(3):
+        with transaction() as session:
+            answers.append(accept(session, Incoming(Channel.SMS, f"SM{number}", "hi", NOON, phone="+15559999999")).stranger_answer)
+    assert answers[0] is not None
+    assert answers[1:] == [None, None]
+
+
+def test_a_turn_that_fails_three_times_is_set_aside_for_a_person(clock: ManualClock) -> None:
+    patient = add_patient()
+    text_in(patient, "poison", 1)
+    text_in(patient, "good", 2)
+    dialogue = Echo(fail=lambda request: "broken" if request.text == "poison" else None)
+    for _ in range(ATTEMPTS + 1):
+        runner(dialogue, clock).run(patient)
+        with transaction() as session:
+            session.execute(update(Inbound).values(retry_at=None))
+    assert [row.state for row in rows(Inbound)] == [InboundState.SET_ASIDE, InboundState.HANDLED]
+    assert {row.reason for row in rows(Escalation)} == {"engine_failure", "set_aside"}
+    assert [row.key for row in rows(Outbound)] == ["safe_reply", ""]
+
+
+def test_red_flags_go_on_while_a_patient_is_stuck(clock: ManualClock) -> None:
+    patient = add_patient()
+    text_in(patient, "poison", 1)
+    runner(Echo(fail=lambda _request: "broken"), clock).run(patient)
+    text_in(patient, "chest pain", 2)
+    assert "red_flag" in {row.reason for row in rows(Escalation)}
+
+
+def test_a_stale_turn_writes_nothing(clock: ManualClock) -> None:
+    patient = add_patient()
+    text_in(patient, "hello", 1)
+
+    def lose_the_lease(_request: DialogueRequest) -> None:
+        with transaction() as session:
+            session.execute(update(Conversation).values(fence=Conversation.fence + 1))
+
+    runner(Echo(fail=lose_the_lease), clock).run(patient)
+    assert rows(Outbound) == []
+    assert rows(Inbound)[0].state is InboundState.ACCEPTED
+
+
+def test_the_bot_holds_still_while_a_person_answers(clock: ManualClock) -> None:
+    patient = add_patient()
+    with transaction() as session:
+        take_over(session, patient, "u1", NOON)
+    text_in(patient, "hello", 1)
+    dialogue = Echo()
+    runner(dialogue, clock).run(patient)
+    assert dialogue.heard == []
+    assert rows(Inbound)[0].state is InboundState.HANDLED
+
+
+def test_a_routine_message_is_sent_once_although_twilio_gave_no_answer(clock: ManualClock) -> None:
+    patient = add_patient()
+    text_in(patient, "hello", 1)
+    runner(Echo(), clock).run(patient)
+    silent = iter([SmsUnanswered()])
+    phone = Phone(answer=lambda _body: next(silent, None))
+    Sender(phone, clock).run(patient)
+    Sender(phone, clock).run(patient)
+    assert len(phone.held) == 1
+    assert rows(Outbound)[0].state is OutboundState.ACCEPTED
+
+
+def test_a_message_twilio_never_took_is_sent_after_the_doubt(clock: ManualClock) -> None:
+    patient = add_patient()
+    text_in(patient, "hello", 1)
+    runner(Echo(), clock).run(patient)
+    silent = iter([SmsUnanswered()])
+    phone = Phone(answer=lambda _body: next(silent, None), keep_when_silent=False)
+    sender = Sender(phone, clock, SendPolicy(doubt=timedelta(0), retry=timedelta(0)))
+    sender.run(patient)
+    assert len(phone.held) == 1
+
+
+def test_replies_leave_in_the_order_written_although_the_first_is_held_up(clock: ManualClock) -> None:
+    patient = add_patient()
+    for number in range(3):
+        text_in(patient, f"m{number}", number)
+    runner(Echo(), clock).run(patient)
+    busy = iter([SmsRefused(20429, retry=True)])
+    phone = Phone(answer=lambda _body: next(busy, None))
+    sender = Sender(phone, clock, SendPolicy(retry=timedelta(0)))
+    sender.run(patient)
+    assert [sms.body for sms in phone.held] == ["you said m0", "you said m1", "you said m2"]
+
+
+@pytest.mark.parametrize("order", [["sent", "delivered"], ["delivered", "sent"], ["delivered", "delivered", "sent", "queued"]])
+def test_receipts_in_any_order_end_alike(order: list[str], clock: ManualClock) -> None:
+    patient = add_patient()
+    text_in(patient, "hello", 1)
+    runner(Echo(), clock).run(patient)
+    Sender(Phone(), clock).run(patient)
+    row = rows(Outbound)[0]
+    for status in order:
+        with transaction() as session:
+            assert take_receipt(session, row.reference, "SM1", status, None, NOON)
+    assert rows(Outbound)[0].state is OutboundState.DELIVERED
+
+
+def test_a_contact_is_sent_reminded_and_escalated(clock: ManualClock) -> None:
+    patient = add_patient(anchor=date(2026, 3, 1))
+    dialogue = Echo()
+    for _ in range(5):
+        with transaction() as session:
+            tick(session, clock.now())
+        runner(dialogue, clock).run(patient)
+        clock.advance(timedelta(hours=12))
+    assert dialogue.heard[:2] == ["<start_check_in>", "<remind>"]
+    assert next(row for row in rows(Contact) if row.day == 1).state is ContactState.MISSED
+    assert rows(Escalation)[0].reason == "no_answer"
+
+
+def test_two_ticks_at_once_send_once(clock: ManualClock) -> None:
+    add_patient()
+    for _ in range(2):
+        with transaction() as session:
+            tick(session, clock.now())
+    assert len(rows(Inbound)) == 1
+
+
+def test_nobody_is_written_to_at_night(clock: ManualClock) -> None:
+    add_patient()
+    clock.advance(timedelta(hours=13))
+    with transaction() as session:
+        assert tick(session, clock.now()) == []
+
+
+def test_an_escalation_is_closed_only_after_it_was_taken_and_with_an_outcome() -> None:
+    text_in(add_patient(), "chest pain")
+    number = rows(Escalation)[0].id
+    with transaction() as session, pytest.raises(EscalationConflict):
+        resolve(session, number, "u1", Outcome.REACHED_SAFE, "called", NOON)
+    with transaction() as session:
+        acknowledge(session, number, "u1", NOON)
+    with transaction() as session, pytest.raises(EscalationConflict):
+        resolve(session, number, "u1", Outcome.REACHED_SAFE, " ", NOON)
+    with transaction() as session:
+        resolve(session, number, "u1", Outcome.REACHED_SAFE, "called", NOON)
+
+
+def test_a_changed_audit_entry_is_found() -> None:
+    text_in(add_patient(), "chest pain")
+    with transaction() as session:
+        assert verify(session) is None
+        session.execute(update(AuditEntry).where(AuditEntry.seq == 2).values(actor="nobody"))
+    with transaction() as session:
+        assert verify(session) == 2
+
+
+def test_what_patients_say_is_not_readable_in_the_database(database: str) -> None:
+    text_in(add_patient(), "my secret complaint")
+    with transaction() as session:
+        raw = session.connection().exec_driver_sql("SELECT body FROM inbound").scalar()
+    assert b"secret" not in bytes(raw or b"")

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+
+from care.acuity import Acuity
+from care.understanding import Intent, SpanLabel
+from nlu.augment import Augmentation, augmented, may_preface
+from nlu.corpus import CorpusInvalid, Example, MarkupInvalid, read_corpus, read_markup, read_voice
+from nlu.text import prepare, without_surrogates
+
+
+def _voice(folder: Path, name: str, *messages: object) -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"voice": name, "about": "a test", "messages": list(messages)}), encoding="utf-8")
+    return path
+
+
+def _entry(text: str = "hello", acuity: str = "self_care") -> dict[str, object]:
+    return {"text": text, "intents": ["greet"], "acuity": acuity}
+
+
+def test_markup_becomes_text_and_character_spans() -> None:
+    text, spans = read_markup("[knee](site) still [swole up](symptom) but [no](negation) [fever](symptom)")
+    assert text == "knee still swole up but no fever"
+    assert [(span.label, text[span.start : span.end]) for span in spans] == [
+        (SpanLabel.SITE, "knee"),
+        (SpanLabel.SYMPTOM, "swole up"),
+        (SpanLabel.NEGATION, "no"),
+        (SpanLabel.SYMPTOM, "fever"),
+    ]
+
+
+@pytest.mark.parametrize("marked", ["[knee](sight)", "[[knee](site) pain](symptom)", "[knee (site)", "[ knee](site)", "[](site)"])
+def test_wrong_markup_is_refused_with_its_remedy(marked: str) -> None:
+    with pytest.raises(MarkupInvalid, match=r"use one of|move the space|without nesting"):
+        read_markup(marked)
+
+
+def test_every_broken_entry_is_named_with_file_entry_and_field(tmp_path: Path) -> None:
+    path = _voice(tmp_path, "gran", _entry(), _entry(acuity="soonish"), _entry("[ow](pain)"), {"text": "x", "intents": [], "acuity": "routine"})
+    with pytest.raises(CorpusInvalid) as caught:
+        read_voice(path)
+    problems = caught.value.problems
+    assert len(problems) == 3
+    assert problems[0].startswith("gran.yaml: message 2: field acuity")
+    assert problems[1].startswith("gran.yaml: message 3: field text")
+    assert problems[2].startswith("gran.yaml: message 4: field intents")
+
+
+def test_a_held_out_voice_without_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "voices").mkdir()
+    _voice(tmp_path / "voices", "gran", _entry())
+    (tmp_path / "splits.yaml").write_text("validation: [gran]\ntest: [nobody]\n", encoding="utf-8")
+    with pytest.raises(CorpusInvalid, match="'nobody' has no file"):
+        read_corpus(tmp_path)
+
+
+def test_the_shipped_corpus_is_whole_and_no_voice_is_in_two_splits() -> None:
+    corpus = read_corpus()
+    voices = [{example.voice for example in part} for part in (corpus.train, corpus.validation, corpus.test)]
+    assert not voices[0] & voices[1] and not voices[0] & voices[2] and not voices[1] & voices[2]
+    assert sum(map(len, (corpus.train, corpus.validation, corpus.test))) >= 800
+    assert {intent for example in corpus.train for intent in example.intents} == set(Intent)
+    assert {example.acuity for example in corpus.test} == set(Acuity)
+
+
+def test_augmentation_keeps_every_span_inside_its_text() -> None:
+    corpus = read_corpus()
+    rng = random.Random(5)
+    always = Augmentation(typo=1, punctuation=1, shorthand=1, join=1)
+    prefaces = [example for example in corpus.train if may_preface(example)]
+    for example in corpus.train:
+        changed: Example = augmented(example, prefaces, always, rng)
+        own = changed.spans[len(changed.spans) - len(example.spans) :]
+        assert [span.label for span in own] == [span.label for span in example.spans]
+        assert all(0 <= span.start < span.end <= len(changed.text) for span in changed.spans)
+
+
+@pytest.mark.parametrize("raw", ["", "ch\u200best pa\u200bin", "\ufb01ne \u202ethanks", "👍🏽 ok", "e\u0301 bien", "ＦＥＶＥＲ", "a\x00b", "\ud800x", "१०१"])
+def test_prepared_text_leads_back_into_the_original(raw: str) -> None:
+    prepared = prepare(raw)
+    prepared.text.encode()
+    assert len(prepared.text) == len(prepared.starts) == len(prepared.ends)
+    for at in range(len(prepared.text)):
+        start, end = prepared.original(at, at + 1)
+        assert 0 <= start < end <= len(raw)
+
+
+def test_hidden_characters_do_not_hide_words() -> None:
+    assert prepare("ch\u200best pa\u200bin").text == "chest pain"
+    assert "thumbs up" in prepare("👍🏽").text
+    assert without_surrogates("a\ud800b") == "a\ufffdb"

@@ -1,0 +1,142 @@
+"""The decision: never below the rules, a person where there is doubt, approved words only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from care.acuity import Acuity
+from care.knowledge import knowledge
+from care.redflags import check
+from care.triage.model import DraftUnavailable, Layer, PatientContext, Report, Triage, TriageDraft, TriageRequest
+from care.triage.service import MODEL_DEADLINE_S, TriageService
+from care.understanding import Intent, IntentScore, Understanding, UnderstandingUnavailable
+
+KNEE = PatientContext(protocol="knee_replacement", day=3)
+SURE = {level: {each: 0.94 if each is level else 0.02 for each in Acuity} for level in Acuity}
+
+
+@dataclass
+class Encoder:
+    """Answers with one distribution; None: it is away."""
+
+    acuity: dict[Acuity, float] | None
+    intents: tuple[Intent, ...] = ()
+
+    def understand(self, text: str) -> Understanding:
+        if self.acuity is None:
+            raise UnderstandingUnavailable
+        intents = [IntentScore(name=each, confidence=0.9) for each in self.intents]
+        return Understanding(text=text, intents=intents, spans=[], acuity=self.acuity, version="encoder-1")
+
+
+@dataclass
+class Model:
+    """Answers with one draft; None: it is away."""
+
+    answer: TriageDraft | None
+    version: str = "model-1"
+    prompt_version: str = "1"
+    given_s: float = -1.0
+
+    def draft(self, request: TriageRequest, deadline_s: float) -> TriageDraft:
+        self.given_s = deadline_s
+        if self.answer is None:
+            raise DraftUnavailable("no answer in time")
+        return self.answer
+
+
+def drafted(acuity: Acuity, *advice: str, unsure: bool = False) -> Model:
+    return Model(TriageDraft(acuity=acuity, findings=[], advice=list(advice), unsure=unsure))
+
+
+def assess(text: str, encoder: Encoder, model: Model | None, deadline_s: float = 8.0) -> Triage:
+    return TriageService(encoder, model, knowledge()).assess(Report(text=text, context=KNEE, understanding=None), deadline_s)
+
+
+@given(st.sampled_from(sorted(flag.must_fire[0] for flag in knowledge().red_flags.values())), st.sampled_from(Acuity), st.sampled_from(Acuity))
+def test_no_layer_lowers_what_a_rule_sets(text: str, encoder: Acuity, model: Acuity) -> None:
+    triage = assess(text, Encoder(SURE[encoder]), drafted(model))
+    assert all(triage.acuity.rank >= hit.acuity.rank for hit in check(text, KNEE))
+    assert triage.acuity.rank == max(vote.acuity.rank for vote in triage.votes)
+
+
+def test_one_step_apart_takes_the_higher_without_a_person() -> None:
+    triage = assess("my knee is a bit stiff", Encoder(SURE[Acuity.SELF_CARE]), drafted(Acuity.ROUTINE))
+    assert (triage.acuity, triage.needs_person) == (Acuity.ROUTINE, False)
+
+
+def test_two_steps_apart_go_to_a_person_at_the_higher() -> None:
+    triage = assess("slept well", Encoder(SURE[Acuity.SELF_CARE]), drafted(Acuity.EMERGENCY))
+    assert (triage.acuity, triage.needs_person) == (Acuity.EMERGENCY, True)
+    assert "disagree" in triage.person_reason
+
+
+def test_an_unsure_model_goes_to_a_person() -> None:
+    assert assess("my knee is stiff", Encoder(SURE[Acuity.ROUTINE]), drafted(Acuity.ROUTINE, unsure=True)).needs_person
+
+
+@pytest.mark.parametrize(("encoder", "model"), [(Encoder(None), drafted(Acuity.SELF_CARE)), (Encoder(SURE[Acuity.SELF_CARE]), Model(None))])
+def test_a_layer_away_is_noted_and_goes_to_a_person(encoder: Encoder, model: Model) -> None:
+    triage = assess("slept well", encoder, model)
+    assert triage.needs_person
+    assert any("away" in vote.note for vote in triage.votes)
+    assert [vote.layer for vote in triage.votes] == [Layer.RULES, Layer.ENCODER, Layer.MODEL]
+
+
+def test_danger_is_seen_with_encoder_and_model_away() -> None:
+    triage = assess("crushing chest pain", Encoder(None), None)
+    assert triage.acuity is Acuity.EMERGENCY
+    assert triage.reply.startswith(knowledge().texts["emergency_warning"]["en"].split("{")[0])
+    assert triage.advice == []
+
+
+def test_the_encoder_leans_to_the_serious_side() -> None:
+    split = {Acuity.SELF_CARE: 0.4, Acuity.ROUTINE: 0.2, Acuity.URGENT: 0.05, Acuity.EMERGENCY: 0.35}
+    assert assess("it feels odd", Encoder(split), drafted(Acuity.URGENT)).acuity is Acuity.EMERGENCY
+
+
+def test_thoughts_of_self_harm_get_the_crisis_words() -> None:
+    triage = assess("what is the point of me", Encoder(SURE[Acuity.ROUTINE], (Intent.CRISIS,)), drafted(Acuity.URGENT))
+    assert triage.acuity is Acuity.EMERGENCY
+    assert "988" in triage.reply
+
+
+def test_the_reply_holds_approved_texts_only_and_two_statements_at_most() -> None:
+    model = drafted(Acuity.SELF_CARE, "ice_knee", "driving", "no_such_advice")
+    triage = assess("my knee is swollen and stiff and sore", Encoder(SURE[Acuity.SELF_CARE]), model)
+    assert 1 <= len(triage.advice) <= 2
+    assert triage.advice[0] == "ice_knee"
+    assert "no_such_advice" not in triage.advice
+    for each in triage.advice:
+        assert knowledge().advice[each].text in triage.reply
+        assert triage.acuity in knowledge().advice[each].acuities
+
+
+def test_a_denied_symptom_is_no_symptom() -> None:
+    assert "fever" not in assess("no fever today", Encoder(SURE[Acuity.SELF_CARE]), drafted(Acuity.SELF_CARE)).symptoms
+
+
+def test_the_model_gets_five_seconds_or_what_is_left() -> None:
+    model = drafted(Acuity.SELF_CARE)
+    assess("slept well", Encoder(SURE[Acuity.SELF_CARE]), model, deadline_s=60)
+    assert model.given_s == MODEL_DEADLINE_S
+    assess("slept well", Encoder(SURE[Acuity.SELF_CARE]), model, deadline_s=2)
+    assert model.given_s <= 2
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\u200f", "胸が痛い", "صدري يؤلمني"])
+def test_what_the_rules_cannot_read_goes_to_a_person(text: str) -> None:
+    triage = assess(text, Encoder(SURE[Acuity.SELF_CARE]), drafted(Acuity.SELF_CARE))
+    assert triage.needs_person
+    assert triage.acuity.rank >= Acuity.ROUTINE.rank
+
+
+@given(st.text(max_size=400))
+def test_every_text_gets_a_decision_with_its_evidence(text: str) -> None:
+    triage = assess(text, Encoder(SURE[Acuity.SELF_CARE]), drafted(Acuity.SELF_CARE))
+    assert triage.reply
+    assert set(triage.versions) == {"knowledge", "encoder", "model", "prompt"}

@@ -1,0 +1,1 @@
+"""The edge: webhooks, web chat, console, API."""

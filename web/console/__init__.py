@@ -1,0 +1,1 @@
+"""The coordinators' console: server-rendered, and live where script runs."""

@@ -1,0 +1,34 @@
+"""Celery: the bell and the hands. A task carries an id; the row in the database decides whether there is anything to do."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from care.settings import settings
+
+app = Celery("aftercare", broker=settings().redis, include=["workers.turns", "workers.campaigns", "workers.upkeep"])
+app.conf.update(
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    worker_prefetch_multiplier=1,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 10, "visibility_timeout": 3600},
+    task_publish_retry=False,
+    worker_hijack_root_logger=False,
+    timezone="UTC",
+    task_routes={
+        "turns.run": {"queue": "turns"},
+        "sms.send": {"queue": "sms"},
+        "campaigns.tick": {"queue": "campaigns"},
+        "upkeep.*": {"queue": "upkeep"},
+    },
+    beat_schedule={
+        "campaigns.tick": {"task": "campaigns.tick", "schedule": 2.0, "options": {"expires": 10}},
+        "upkeep.sweep": {"task": "upkeep.sweep", "schedule": 3.0, "options": {"expires": 10}},
+        "upkeep.poll": {"task": "upkeep.poll", "schedule": 30.0, "options": {"expires": 60}},
+        "upkeep.deadlines": {"task": "upkeep.deadlines", "schedule": 15.0, "options": {"expires": 60}},
+    },
+)

@@ -1,0 +1,34 @@
+"""Turns and sending, one task a patient."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from aftercare.assembly import build_sender, build_turn_runner
+from care.messages.sending import Sender
+from care.settings import settings
+from care.turns.service import TurnRunner
+from workers.app import app
+
+
+@cache
+def _turns() -> TurnRunner:
+    return build_turn_runner(settings())
+
+
+@cache
+def _sender() -> Sender:
+    return build_sender(settings())
+
+
+@app.task(name="turns.run")  # type: ignore[untyped-decorator]
+def run_turns(patient_id: str) -> None:
+    """Handles what is accepted for the patient, then sends. A death half-way leaves rows that the sweep rings for again."""
+    _turns().run(patient_id)
+    _sender().run(patient_id)
+
+
+@app.task(name="sms.send")  # type: ignore[untyped-decorator]
+def send(patient_id: str) -> None:
+    """Sends the patient's outbox. A death half-way leaves a claim that is looked up at Twilio before anything is sent again."""
+    _sender().run(patient_id)

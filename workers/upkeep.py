@@ -1,0 +1,46 @@
+"""What keeps promises when a bell was lost: the sweep, the poller of Twilio's list, the deadlines."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from aftercare.assembly import build_gateway
+from care.clock import service_clock
+from care.escalations.service import mark_overdue
+from care.messages.poller import poll
+from care.messages.sweep import waiting_patients
+from care.messages.twilio_gateway import TwilioGateway
+from care.settings import settings
+from care.storage.engine import reading, transaction
+from workers.app import app
+from workers.turns import run_turns, send
+
+
+@cache
+def _gateway() -> TwilioGateway:
+    return build_gateway(settings())
+
+
+@app.task(name="upkeep.sweep")  # type: ignore[untyped-decorator]
+def sweep() -> None:
+    """Rings for every patient with a turn or a send that nobody is at."""
+    with reading() as session:
+        turns, sends = waiting_patients(session)
+    for patient_id in turns:
+        run_turns.delay(patient_id)
+    for patient_id in sends:
+        send.delay(patient_id)
+
+
+@app.task(name="upkeep.poll")  # type: ignore[untyped-decorator]
+def poll_twilio() -> None:
+    """Takes in what no webhook brought."""
+    for patient_id in poll(_gateway(), service_clock()):
+        run_turns.delay(patient_id)
+
+
+@app.task(name="upkeep.deadlines")  # type: ignore[untyped-decorator]
+def deadlines() -> None:
+    """Marks escalations that passed their deadline."""
+    with transaction() as session:
+        mark_overdue(session, service_clock().now())
