@@ -52,12 +52,12 @@ def load(folder: Path) -> Knowledge:
     files = sorted(folder.rglob("*.yaml"))
     read = Knowledge(
         texts=_texts(folder / "texts.yaml"),
-        questions=_entries(folder / "questions.yaml", Question),
-        clarifiers=_entries(folder / "clarifiers.yaml", Clarifier),
+        questions=_entries(sorted((folder / "questions").glob("*.yaml")), Question),
+        clarifiers=_entries([folder / "clarifiers.yaml"], Clarifier),
         protocols={protocol.id: protocol for path in sorted((folder / "protocols").glob("*.yaml")) for protocol in _parsed(path, Protocol, [_yaml(path)])},
-        red_flags=_entries(folder / "redflags.yaml", RedFlag),
-        advice=_entries(folder / "advice.yaml", Advice),
-        symptoms=_entries(folder / "lexicon.yaml", Symptom),
+        red_flags=_entries(sorted((folder / "redflags").glob("*.yaml")), RedFlag),
+        advice=_entries(sorted((folder / "advice").glob("*.yaml")), Advice),
+        symptoms=_entries(sorted((folder / "symptoms").glob("*.yaml")), Symptom),
         version=sha256(b"\x00".join(path.read_bytes() for path in files)).hexdigest()[:12],
     )
     _check_references(read)
@@ -73,13 +73,14 @@ def _yaml(path: Path) -> Any:
         raise KnowledgeInvalid(f"{path.name}: not YAML ({error}); correct the line it names") from error
 
 
-def _entries(path: Path, kind: type[_Entry]) -> dict[str, _Entry]:
+def _entries(paths: list[Path], kind: type[_Entry]) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
-    for entry in _parsed(path, kind, _yaml(path)):
-        identifier = str(getattr(entry, "id"))  # noqa: B009
-        if identifier in entries:
-            raise KnowledgeInvalid(f"{path.name}: entry {identifier!r} stands twice; rename or remove one")
-        entries[identifier] = entry
+    for path in paths:
+        for entry in _parsed(path, kind, _yaml(path)):
+            identifier = str(getattr(entry, "id"))  # noqa: B009
+            if identifier in entries:
+                raise KnowledgeInvalid(f"{path.name}: entry {identifier!r} stands twice; rename or remove one")
+            entries[identifier] = entry
     return entries
 
 
@@ -108,14 +109,14 @@ def _check_references(read: Knowledge) -> None:
     for protocol in read.protocols.values():
         for question in (name for day in protocol.schedule for name in day.questions):
             if question not in read.questions:
-                raise KnowledgeInvalid(f"protocols/{protocol.id}.yaml: field schedule: question {question!r} is not in questions.yaml")
+                raise KnowledgeInvalid(f"protocols/{protocol.id}.yaml: field schedule: question {question!r} is no question of questions/")
         for advice in protocol.advice:
             if advice not in read.advice:
-                raise KnowledgeInvalid(f"protocols/{protocol.id}.yaml: field advice: {advice!r} is not in advice.yaml")
+                raise KnowledgeInvalid(f"protocols/{protocol.id}.yaml: field advice: {advice!r} is no advice of advice/")
         for symptom in protocol.expected:
             if symptom not in read.symptoms:
-                raise KnowledgeInvalid(f"protocols/{protocol.id}.yaml: field expected: {symptom!r} is not in lexicon.yaml")
+                raise KnowledgeInvalid(f"protocols/{protocol.id}.yaml: field expected: {symptom!r} is no symptom of symptoms/")
     for owner, named in [(a.id, a.symptoms) for a in read.advice.values()] + [(c.id, c.symptoms) for c in read.clarifiers.values()]:
         for symptom in named:
             if symptom not in read.symptoms:
-                raise KnowledgeInvalid(f"entry {owner}: field symptoms: {symptom!r} is not in lexicon.yaml")
+                raise KnowledgeInvalid(f"entry {owner}: field symptoms: {symptom!r} is no symptom of symptoms/")

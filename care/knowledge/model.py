@@ -19,6 +19,15 @@ class Entry(BaseModel):
 Sources = Annotated[list[str], Field(min_length=1, description="Guideline, section, year.")]
 
 
+class Reviewed(Entry):
+    """Base of the clinical entries. `reviewer` names the clinician who approved this `version`; null until one has."""
+
+    id: str
+    version: int = 1
+    reviewer: str | None = None
+    sources: Sources
+
+
 class QuestionKind(StrEnum):
     """How an answer is read."""
 
@@ -53,10 +62,9 @@ class Choice(Entry):
     words: list[str]
 
 
-class Question(Entry):
+class Question(Reviewed):
     """A question of the bank."""
 
-    id: str
     kind: QuestionKind
     text: dict[str, str]
     minimum: float | None = None
@@ -65,7 +73,6 @@ class Question(Entry):
     choices: list[Choice] = Field(default_factory=list)
     buttons: list[Button] = Field(default_factory=list)
     thresholds: list[Threshold] = Field(default_factory=list)
-    sources: Sources
 
     def crossed(self, value: float | bool | str) -> Threshold | None:
         """The most serious threshold that `value` crosses."""
@@ -78,15 +85,13 @@ class Question(Entry):
         return max(hit, key=lambda threshold: threshold.acuity.rank, default=None)
 
 
-class Clarifier(Entry):
+class Clarifier(Reviewed):
     """A yes-or-no question that can change the acuity of a report of these symptoms; `finding` joins the report on a yes."""
 
-    id: str
     symptoms: list[str]
     text: dict[str, str]
     finding: str
     raises_to: Acuity
-    sources: Sources
 
 
 class NoAnswer(Entry):
@@ -126,14 +131,13 @@ class Protocol(Entry):
         return next((entry.questions for entry in self.schedule if entry.day == day), [])
 
 
-class RedFlag(Entry):
+class RedFlag(Reviewed):
     """A rule that by itself sets a minimum acuity.
 
     It fires where one pattern of every group in `all` is found in one clause of the normalised text, not denied and not of somebody else. Patterns are
     regular expressions over normalised words.
     """
 
-    id: str
     acuity: Acuity
     reason: str
     all: list[list[str]] = Field(min_length=1)
@@ -141,19 +145,16 @@ class RedFlag(Entry):
     protocols: list[str] = Field(default_factory=list)
     must_fire: list[str] = Field(min_length=1)
     must_not_fire: list[str] = Field(default_factory=list)
-    sources: Sources
 
 
-class Advice(Entry):
+class Advice(Reviewed):
     """An approved statement."""
 
-    id: str
     text: str = Field(max_length=300)
     topics: list[str]
     symptoms: list[str] = Field(default_factory=list)
     acuities: list[Acuity]
     not_for: list[str] = Field(default_factory=list)
-    sources: Sources
 
 
 class Symptom(Entry):
