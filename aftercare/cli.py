@@ -132,6 +132,24 @@ def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="n
     _in_environment({"nlu": ("nlu", "nlu.evaluate")}, what, context.args)
 
 
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="reply")],
+    check_ins: Annotated[int, typer.Option(help="How many check-ins are run on each way.", min=1)] = 20,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Measure a service of its own, each figure as a ratio to the bare engine in the same run."""
+    from aftercare.bench.instance import run_in, throwaway_service
+
+    if name != "reply":
+        raise CommandFailed(f"there is no benchmark {name!r}; choose: reply")
+    with throwaway_service(AFTERCARE_BENCH_REST="1") as environment:
+        answer = run_in(environment, "aftercare.bench.reply", "--check-ins", str(check_ins))
+    print(answer if as_json else "", end="")
+    if not as_json:
+        _out.print_json(answer)
+
+
 @app.command(name="audit")
 def verify_audit(action: Annotated[str, typer.Argument(help="verify")]) -> None:
     """Check that no entry of the audit chain was changed or removed."""

@@ -35,15 +35,16 @@ def build_engine(url: str) -> Engine:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute(f"PRAGMA busy_timeout={_SQLITE_BUSY_MS}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:
-        mode = "DEFERRED" if connection.get_execution_options().get("read_only") else "IMMEDIATE"
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        options = connection.get_execution_options()
+        if not options.get("read_only"):
+            connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('durable', True) else 'NORMAL'}")
+        connection.exec_driver_sql(f"BEGIN {'DEFERRED' if options.get('read_only') else 'IMMEDIATE'}")
 
     return engine
 
@@ -60,9 +61,16 @@ def _sessions() -> sessionmaker[Session]:
 
 
 @contextmanager
-def transaction() -> Iterator[Session]:
-    """A session in one transaction: committed at the end of the block, rolled back when it raises."""
+def transaction(*, durable: bool = True) -> Iterator[Session]:
+    """A session in one transaction: committed at the end of the block, rolled back when it raises.
+
+    One that is not `durable` outlives the process but perhaps not a power failure: for claims, which are then simply free again.
+    """
     with _sessions().begin() as session:
+        if not durable:
+            connection = session.connection(execution_options={"durable": False})
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
         yield session
 
 

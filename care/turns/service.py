@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -33,6 +35,15 @@ _BACK_OFF = (timedelta(seconds=5), timedelta(seconds=20))
 _SAFE_REPLY_PAUSE = timedelta(minutes=10)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """A claimed turn: what Rasa is asked, and the dialogue's state before it."""
+
+    inbound_id: int
+    request: DialogueRequest
+    state: dict[str, Any] | None
+
+
 class TurnRunner:
     """Runs the turns of a patient. One instance a process; it holds no state between calls."""
 
@@ -47,56 +58,63 @@ class TurnRunner:
         Safe to call at any time from any process: where another one holds the patient, it leaves quietly. When it dies half-way, the lease
         runs out and the next call repeats the turn, which Rasa answers from its record.
         """
-        finished = 0
-        with transaction() as session:
+        # A claim that a power failure takes back is claimed again: only the turn's end has to be on the disk.
+        with transaction(durable=False) as session:
             if _next(session, patient_id) is None:
                 return 0
             lease = leases.take(session, patient_id)
-        if lease is None:
-            return 0
+            if lease is None:
+                return 0
+            finished, work = self._claim(session, leases.held(session, lease))
         try:
-            while self._one(lease):
-                finished += 1
+            while work is not None:
+                more, work = self._turn(lease, work)
+                finished += more
         except LeaseLost:
             log.warning("lease_lost", patient=patient_id)
         return finished
 
-    def _one(self, lease: Lease) -> bool:
-        """One turn under the lease; false where none is left (the lease is given back then)."""
-        with transaction() as session:
-            conversation = leases.held(session, lease)
-            inbound = _next(session, lease.patient_id)
-            if inbound is None or (inbound.retry_at is not None and inbound.retry_at > real_now()):
-                leases.give_back(conversation)
-                return False
-            leases.renew(conversation)
+    def _claim(self, session: Session, conversation: Conversation) -> tuple[int, _Work | None]:
+        """Settles what needs no dialogue, and gives the next turn for Rasa; without one the lease is given back."""
+        settled = 0
+        while (inbound := _next(session, conversation.patient_id)) is not None and (inbound.retry_at is None or inbound.retry_at <= real_now()):
             if inbound.attempts >= ATTEMPTS:
                 self._set_aside(session, inbound)
-                return True
-            patient = session.get_one(Patient, lease.patient_id)
+                settled += 1
+                continue
+            patient = session.get_one(Patient, conversation.patient_id)
             consent = consent_status(session, patient.id)
             desk = front_desk(patient, conversation, inbound, consent)
             if desk.settled:
                 write(session, patient.id, inbound.channel, desk.replies, self._clock.now(), inbound_id=inbound.id)
                 self._handled(inbound)
-                return True
+                settled += 1
+                continue
             inbound.attempts += 1
             if inbound.contact_id and inbound.trigger in ("start_check_in", "ask_consent"):
                 conversation.contact_id = inbound.contact_id
-            request = self._request(session, patient, conversation, inbound, consent)
-            state = conversation.dialogue_state
-            inbound_id = inbound.id
+            leases.renew(conversation)
+            return settled, _Work(inbound.id, self._request(session, patient, conversation, inbound, consent), conversation.dialogue_state)
+        leases.give_back(conversation)
+        return settled, None
+
+    def _turn(self, lease: Lease, work: _Work) -> tuple[int, _Work | None]:
+        """One turn with Rasa, and the claim of the next; how many turns were finished, and the next."""
         try:
-            response = self._dialogue.turn(request, state, self._settings.reply_deadline_s)
+            response = self._dialogue.turn(work.request, work.state, self._settings.reply_deadline_s)
         except DialogueFailed as failure:
-            return self._failed(lease, inbound_id, failure)
+            with transaction() as session:
+                conversation = leases.held(session, lease)
+                given_up = self._failed(session, session.get_one(Inbound, work.inbound_id), failure)
+                settled, following = self._claim(session, conversation)
+                return settled + given_up, following
         with transaction() as session:
             conversation = leases.held(session, lease)
-            inbound = session.get_one(Inbound, inbound_id)
+            inbound = session.get_one(Inbound, work.inbound_id)
             if inbound.state is InboundState.ACCEPTED:
                 self._write(session, conversation, inbound, response)
-            leases.renew(conversation)
-        return True
+            settled, following = self._claim(session, conversation)
+            return settled + 1, following
 
     def _request(self, session: Session, patient: Patient, conversation: Conversation, inbound: Inbound, consent: str) -> DialogueRequest:
         now = self._clock.now()
@@ -141,20 +159,16 @@ class TurnRunner:
         conversation.dialogue_version = response.state_version
         self._handled(inbound)
 
-    def _failed(self, lease: Lease, inbound_id: int, failure: DialogueFailed) -> bool:
-        """The patient gets the safe reply, a person is told, and the turn is tried again later."""
-        log.warning("turn_failed", inbound=inbound_id, reason=failure.reason)
-        with transaction() as session:
-            conversation = leases.held(session, lease)
-            inbound = session.get_one(Inbound, inbound_id)
-            if inbound.attempts >= ATTEMPTS:
-                self._set_aside(session, inbound)
-                return True
-            inbound.retry_at = real_now() + _BACK_OFF[min(inbound.attempts, len(_BACK_OFF)) - 1]
-            if inbound.trigger is None:
-                self._safe_reply(session, inbound)
-                self._tell_person(session, inbound, f"The message could not be answered: {failure.reason}.")
-            leases.give_back(conversation)
+    def _failed(self, session: Session, inbound: Inbound, failure: DialogueFailed) -> bool:
+        """The patient gets the safe reply, a person is told, and the turn is tried again later; true where it was given up."""
+        log.warning("turn_failed", inbound=inbound.id, reason=failure.reason)
+        if inbound.attempts >= ATTEMPTS:
+            self._set_aside(session, inbound)
+            return True
+        inbound.retry_at = real_now() + _BACK_OFF[min(inbound.attempts, len(_BACK_OFF)) - 1]
+        if inbound.trigger is None:
+            self._safe_reply(session, inbound)
+            self._tell_person(session, inbound, f"The message could not be answered: {failure.reason}.")
         return False
 
     def _set_aside(self, session: Session, inbound: Inbound) -> None:
