@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -105,17 +106,23 @@ def add_patient(number: int = 1, *, consent: bool = True, anchor: date = date(20
     return patient_id
 
 
+_PORTS = ("WEB", "NLU", "ACTIONS", "RASA", "VLLM", "REDIS", "EMULATOR")
+
+
 class Service:
     """The whole service, started as a user would start it, on ports of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, first_port: int = 18080, **variables: str) -> None:
         self.home = home
+        self._ports = {name: first_port + number for number, name in enumerate(_PORTS)}
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("AFTERCARE_")}
-        self.env |= {"AFTERCARE_HOME": str(home)}
-        ports = {"WEB": 18080, "NLU": 18081, "ACTIONS": 18082, "RASA": 18083, "VLLM": 18084, "REDIS": 18085, "EMULATOR": 18086}
-        self.env |= {f"AFTERCARE_{name}_PORT": str(port) for name, port in ports.items()}
+        self.env |= {"AFTERCARE_HOME": str(home)} | {f"AFTERCARE_{name}_PORT": str(port) for name, port in self._ports.items()} | variables
         self.greeting = ""
-        self.web, self.phones = "http://127.0.0.1:18080", "http://127.0.0.1:18086"
+        self.web, self.phones = self.url("WEB"), self.url("EMULATOR")
+
+    def url(self, name: str) -> str:
+        """Where a process listens."""
+        return f"http://127.0.0.1:{self._ports[name]}"
 
     def run(self, *arguments: str, timeout: float = 540) -> subprocess.CompletedProcess[str]:
         """Runs an `aftercare` command in this home."""
@@ -153,17 +160,26 @@ class Service:
         return "\n".join(path.read_text(errors="replace") for path in (self.home / "logs").glob("*.log*"))
 
 
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A running service with its demo cohort, on the real engines."""
-    home = tmp_path_factory.mktemp("service")
+@contextmanager
+def start_service(home: Path, first_port: int = 18080, **variables: str) -> Iterator[Service]:
+    """A running service with its demo cohort, on the real engines; `variables` are more settings."""
     envs = Path(__file__).parents[1] / "var/envs"
     if not (envs / "vllm/bin/python").exists():
         pytest.skip("the engines' environments are missing: run `make envs`")
     (home / "envs").symlink_to(envs)
-    running = Service(home)
+    running = Service(home, first_port, **variables)
     started = running.run("up", "--detach")
     assert started.returncode == 0, started.stdout + started.stderr
     running.greeting = started.stdout
-    yield running
-    assert running.run("down").returncode == 0
+    try:
+        yield running
+    finally:
+        stopped = running.run("down")
+    assert stopped.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service that most tests share."""
+    with start_service(tmp_path_factory.mktemp("service")) as running:
+        yield running

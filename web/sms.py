@@ -18,7 +18,7 @@ from care.messages.twilio_client import account_of
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import Channel
-from web.bell import ring
+from web.bell import ring, ring_sender
 from web.twilio_signature import SignatureInvalid, check_signature, tokens_of
 
 router = APIRouter(prefix="/sms")
@@ -61,6 +61,8 @@ async def inbound(request: Request, background: BackgroundTasks) -> Response:
         raise HTTPException(403, "not our account or number")
     accepted = await run_in_threadpool(_accept, sms)
     if accepted.new and accepted.patient_id:
+        if accepted.answered:
+            background.add_task(ring_sender, accepted.patient_id)
         background.add_task(ring, accepted.patient_id)
     if accepted.stranger_answer:
         return _twiml(f"<Response><Message>{escape(accepted.stranger_answer)}</Message></Response>")

@@ -36,6 +36,7 @@ def sweep() -> None:
 def poll_twilio() -> None:
     """Takes in what no webhook brought."""
     for patient_id in poll(_gateway(), service_clock()):
+        send.delay(patient_id)
         run_turns.delay(patient_id)
 
 

@@ -74,20 +74,13 @@ def specs(settings: Settings) -> list[ProcessSpec]:
     ]
     found.append(ProcessSpec("web", web, _answers(f"http://127.0.0.1:{settings.web_port}/readyz"), settings.web_port))
     celery = [app, "-m", "celery", "-A", "workers.app"]
-    worker = [
-        *celery,
-        "worker",
-        "-Q",
-        "turns,sms,campaigns,upkeep",
-        "-c",
-        str(settings.worker_processes),
-        "--without-mingle",
-        "--without-gossip",
-        "-l",
-        "WARNING",
-    ]
+    quiet = ["--without-mingle", "--without-gossip", "-l", "WARNING"]
+    worker = [*celery, "worker", "-n", "worker@%h", "-Q", "turns,campaigns,upkeep", "-c", str(settings.worker_processes), *quiet]
+    # Of its own: a red flag's warning is not kept waiting by turns on an engine that hangs.
+    sender = [*celery, "worker", "-n", "sender@%h", "-Q", "sms", "-c", "1", *quiet]
     beat = [*celery, "beat", "-l", "WARNING", "--pidfile=", "-s", str(settings.home / "run/beat-schedule")]
-    found.append(ProcessSpec("worker", worker, _worker_answers(settings)))
+    found.append(ProcessSpec("worker", worker, _takes_from("turns", settings)))
+    found.append(ProcessSpec("sender", sender, _takes_from("sms", settings)))
     found.append(ProcessSpec("beat", beat, (settings.home / "run").exists))
     return found
 
@@ -156,12 +149,12 @@ def _generates(settings: Settings) -> Callable[[], bool]:
     return drafter.ready
 
 
-def _worker_answers(settings: Settings) -> Callable[[], bool]:
-    """A worker is ready when it is bound to the broker's queues."""
+def _takes_from(queue: str, settings: Settings) -> Callable[[], bool]:
+    """A worker is ready when it is bound to its queue."""
 
     def ready() -> bool:
         try:
-            return bool(redis.Redis.from_url(settings.redis, socket_timeout=1).exists("_kombu.binding.turns"))
+            return bool(redis.Redis.from_url(settings.redis, socket_timeout=1).exists(f"_kombu.binding.{queue}"))
         except redis.RedisError:
             return False
 

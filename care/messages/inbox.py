@@ -45,11 +45,13 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Accepted:
-    """`new` is false for a repeat. `stranger_answer` is the neutral text for a number nobody knows, when one is due."""
+    """`new` is false for a repeat. `answered`: a rule wrote a text that must not wait for the turn. `stranger_answer` is the neutral text for a number
+    nobody knows, when one is due."""
 
     patient_id: str | None
     inbound_id: int | None
     new: bool
+    answered: bool = False
     stranger_answer: str | None = None
 
 
@@ -70,7 +72,7 @@ def accept(session: Session, incoming: Incoming) -> Accepted:
     _raise_red_flags(session, patient, inbound)
     if hit and not hit.rest:
         inbound.state, inbound.handled_at = InboundState.HANDLED, incoming.received_at
-    return Accepted(patient.id, inbound_id, new=True)
+    return Accepted(patient.id, inbound_id, new=True, answered=bool(hit) or inbound.flagged is Acuity.EMERGENCY)
 
 
 def accept_trigger(session: Session, patient_id: str, trigger: str, contact_id: str | None, occurrence: str, at: datetime) -> bool:
