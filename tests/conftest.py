@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -47,27 +46,31 @@ def _databases() -> list[str]:
     return ["sqlite", "postgresql"] if os.environ.get("AFTERCARE_TEST_POSTGRES") else ["sqlite"]
 
 
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """An empty PostgreSQL database, dropped after use; its URL."""
+    server = make_url(os.environ["AFTERCARE_TEST_POSTGRES"]).set(drivername="postgresql+psycopg")
+    name = f"aftercare_{uuid4().hex[:12]}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield server.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
 @pytest.fixture(params=_databases())
 def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty database at the newest revision; its URL."""
-    if request.param == "sqlite":
-        url, drop = f"sqlite:///{tmp_path / 'test.db'}", None
-    else:
-        server = make_url(os.environ["AFTERCARE_TEST_POSTGRES"]).set(drivername="postgresql+psycopg")
-        name = f"aftercare_{uuid4().hex[:12]}"
-        drop = create_engine(server, isolation_level="AUTOCOMMIT")
-        with drop.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        url = server.set(database=name).render_as_string(hide_password=False)
-    monkeypatch.setenv("AFTERCARE_DATABASE_URL", url)
-    _forget()
-    storage.migrate(settings())
-    yield url
-    storage.engine().dispose()
-    _forget()
-    if drop is not None:
-        with drop.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    with postgres_database() if request.param == "postgresql" else nullcontext(f"sqlite:///{tmp_path / 'test.db'}") as url:
+        monkeypatch.setenv("AFTERCARE_DATABASE_URL", url)
+        _forget()
+        storage.migrate(settings())
+        yield url
+        storage.engine().dispose()
+        _forget()
 
 
 def _forget() -> None:
@@ -117,6 +120,7 @@ class Service:
         self._ports = {name: first_port + number for number, name in enumerate(_PORTS)}
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("AFTERCARE_")}
         self.env |= {"AFTERCARE_HOME": str(home)} | {f"AFTERCARE_{name}_PORT": str(port) for name, port in self._ports.items()} | variables
+        self._database = create_engine(variables.get("AFTERCARE_DATABASE_URL") or f"sqlite:///{home / 'data/aftercare.db'}")
         self.greeting = ""
         self.web, self.phones = self.url("WEB"), self.url("EMULATOR")
 
@@ -148,8 +152,8 @@ class Service:
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         """Reads the service's database."""
-        with sqlite3.connect(self.home / "data/aftercare.db", timeout=30) as connection:
-            return connection.execute(query).fetchall()
+        with self._database.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
 
     def processes(self) -> dict[str, int]:
         """Each process's pid."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import requests
@@ -20,13 +20,13 @@ class TwilioGateway:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
-        self._from = settings.our_numbers[0]
+        self._numbers = settings.our_numbers
         self._callback = f"{settings.public}/sms/status"
 
     def send(self, to: str, body: str, reference: str) -> str:
         """Hands one message over; its sid. Raises `SmsRefused`, `SmsUnanswered`."""
         try:
-            message = self._client.messages.create(to=to, from_=self._from, body=body, status_callback=f"{self._callback}?ref={reference}")
+            message = self._client.messages.create(to=to, from_=self._numbers[0], body=body, status_callback=f"{self._callback}?ref={reference}")
         except TwilioRestException as error:
             if error.status == _TOO_MANY:
                 raise SmsRefused(error.code or 20429, retry=True) from error
@@ -43,16 +43,10 @@ class TwilioGateway:
 
     def received(self, since: datetime) -> list[Any]:
         """The messages to our numbers since then, as Twilio lists them. Raises `SmsUnanswered`."""
-        from_settings = [self._from]
-        return [m for number in from_settings for m in self._list(to=number, date_sent_after=since) if m.direction == "inbound"]
+        return [m for number in self._numbers for m in self._list(to=number, date_sent_after=since) if m.direction == "inbound"]
 
     def _list(self, **filters: Any) -> list[Any]:
         try:
             return list(self._client.messages.list(limit=1000, **filters))
         except (TwilioException, requests.RequestException) as error:
             raise SmsUnanswered from error
-
-
-def utc(moment: datetime | None, otherwise: datetime) -> datetime:
-    """Twilio's date in UTC; `otherwise` where it gave none."""
-    return moment.astimezone(UTC) if moment else otherwise

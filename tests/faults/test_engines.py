@@ -1,4 +1,7 @@
-"""An engine that fails, talks nonsense or hangs: the patient gets the safe reply, a person is told, and what was written is not lost."""
+"""An engine that fails, talks nonsense or hangs: the patient gets the safe reply, a person is told, and what was written is not lost.
+
+The service of these tests runs on a database and a Redis that it is given: PostgreSQL, where the tests have one.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 
 import psutil
 import pytest
 
-from tests.conftest import Service, start_service
+from tests.conftest import Service, postgres_database, start_service
 from tests.faults.proxy import FaultProxy
 
 pytestmark = pytest.mark.timeout(600)
@@ -69,7 +72,11 @@ def engines(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (home / "data").mkdir()
     shutil.copy(service.home / "data/keys.json", home / "data/keys.json")
     shutil.copytree(service.home / "models", home / "models")
-    with start_service(home, first_port=18180, AFTERCARE_NLU_URL=nlu.url, AFTERCARE_VLLM_URL=vllm.url) as running:
+    settings = {"AFTERCARE_NLU_URL": nlu.url, "AFTERCARE_VLLM_URL": vllm.url, "AFTERCARE_REDIS_URL": service.url("REDIS").replace("http", "redis") + "/1"}
+    with (
+        postgres_database() if os.environ.get("AFTERCARE_TEST_POSTGRES") else nullcontext("") as database,
+        start_service(home, first_port=18180, AFTERCARE_DATABASE_URL=database, **settings) as running,
+    ):
         yield Engines(running, nlu, vllm)
     nlu.shutdown()
     vllm.shutdown()
