@@ -41,16 +41,17 @@ class _Index:
 def advice_for(text: str, symptoms: list[str], context: PatientContext, limit: int = 5) -> list[AdviceCandidate]:
     """At most `limit` statements that fit `text` and the symptom ids, best first; empty where nothing fits.
 
-    A statement of the patient's protocol goes before an equal one; one `not_for` an entry of the patient's history is never offered.
+    A statement of the patient's protocol goes before an equal one; one of other protocols only, or `not_for` the patient's history, symptoms or protocol, is never offered.
     """
     known = knowledge()
     protocol = known.protocols.get(context.protocol or "")
     own = frozenset(protocol.advice if protocol else ())
     words = _words(text[:_MAX_READ])
-    history = frozenset(context.history)
+    barred = frozenset((*context.history, *symptoms, context.protocol or ""))
     scored = []
     for advice in known.advice.values():
-        if history.intersection(advice.not_for):
+        of_another = context.protocol and advice.protocols and context.protocol not in advice.protocols
+        if of_another or barred.intersection(advice.not_for):
             continue
         score = _shared(words, advice.id) + _SYMPTOM_SCORE * len(set(symptoms).intersection(advice.symptoms)) ** 0.5
         if score >= _LEAST_SCORE:

@@ -16,7 +16,7 @@ from bot.actions.turn import Turn
 from care.acuity import Acuity
 from care.answers import AnswerOutOfBounds, ReadAnswer, is_skip, read_answer
 from care.knowledge import knowledge
-from care.knowledge.model import Question
+from care.knowledge.model import Earlier, Question
 from care.lexicon import present_symptoms
 from care.redflags import check
 from care.turns.dialogue import AnswerEffect, ContactDoneEffect, QuickReply
@@ -116,9 +116,9 @@ class StrayValue(Capability):
 def _interrupted(turn: Turn, question: Question) -> dict[str, Any] | None:
     """Handles a message that is no answer; None where it is to be read as one."""
     flagged = bool(check(turn.text, turn.context.clinical))
-    if not flagged and _read(question, turn.text) is not None:
+    if not flagged and _read(turn, question) is not None:
         return None
-    if flagged and not _short_answer(question, turn.text):
+    if flagged and not _short_answer(turn, question):
         assess(turn, turn.text, turn.understanding)
         turn.say("check_in_resume")
         return {"answer": None, "asked_again": None}
@@ -138,7 +138,7 @@ def _answered(turn: Turn, question: Question) -> dict[str, Any]:
     if is_skip(turn.text):
         return _next(turn, {})
     try:
-        answer = read_answer(question, turn.text)
+        answer = read_answer(question, turn.text, _earlier(turn, question))
     except AnswerOutOfBounds:
         if turn.slot("asked_again") == question.id:
             return _leave_to_person(turn, question)
@@ -156,7 +156,7 @@ def _answered(turn: Turn, question: Question) -> dict[str, Any]:
 
 def _act_on(turn: Turn, question: Question, answer: ReadAnswer) -> None:
     """An answer over a threshold calls a person; words beside it that tell of a symptom are a report."""
-    crossed = question.crossed(answer.value)
+    crossed = question.crossed(answer.value, _earlier(turn, question))
     if crossed is not None:
         turn.escalate("answer_threshold", crossed.acuity, crossed.reason)
     if answer.rest and (check(answer.rest, turn.context.clinical) or present_symptoms(answer.rest)) and question.kind != "choice":
@@ -183,14 +183,18 @@ def _current(turn: Turn) -> Question | None:
     return knowledge().questions[left[0]] if left else None
 
 
-def _read(question: Question, text: str) -> ReadAnswer | str | None:
+def _earlier(turn: Turn, question: Question) -> list[Earlier]:
+    return turn.context.earlier.get(question.id, [])
+
+
+def _read(turn: Turn, question: Question) -> ReadAnswer | str | None:
     try:
-        return "skip" if is_skip(text) else read_answer(question, text)
+        return "skip" if is_skip(turn.text) else read_answer(question, turn.text, _earlier(turn, question))
     except AnswerOutOfBounds:
         return "out of bounds"
 
 
-def _short_answer(question: Question, text: str) -> bool:
+def _short_answer(turn: Turn, question: Question) -> bool:
     """Whether the message answers the question although a red flag is in it ("5. also I can't breathe")."""
-    found = _read(question, text)
+    found = _read(turn, question)
     return isinstance(found, ReadAnswer)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from care.acuity import Acuity
 
@@ -32,20 +33,73 @@ class QuestionKind(StrEnum):
     """How an answer is read."""
 
     SCALE = "scale"
-    TEMPERATURE = "temperature"
+    MEASURE = "measure"
+    BLOOD_PRESSURE = "blood_pressure"
     YES_NO = "yes_no"
     CHOICE = "choice"
     MEDICINE = "medicine"
 
 
+class Earlier(Entry):
+    """An earlier answer to the same question in this enrollment."""
+
+    value: float | bool | str
+    days_ago: float = Field(ge=0)
+
+
 class Threshold(Entry):
-    """An answer that a person must know of: from `at_least`, or when it `equals`."""
+    """An answer that a person must know of.
+
+    It is crossed from `at_least`, up to `at_most`, where the answer `equals`, or where it is `gain` above an earlier one (the lowest of the last
+    `within_days`, or the first of the enrollment). `part` names the number of a blood pressure that is meant.
+    """
 
     at_least: float | None = None
+    at_most: float | None = None
     equals: str | bool | None = None
+    gain: float | None = Field(default=None, gt=0)
+    within_days: float | None = Field(default=None, gt=0)
+    part: Literal["systolic", "diastolic"] | None = None
     acuity: Acuity
     reason: str
     sources: Sources
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Threshold:
+        if sum(each is not None for each in (self.at_least, self.at_most, self.equals, self.gain)) != 1:
+            raise ValueError("give exactly one of at_least, at_most, equals and gain")
+        if self.within_days is not None and self.gain is None:
+            raise ValueError("within_days belongs to gain; remove it or give gain")
+        return self
+
+    def crossed(self, value: float | bool | str, earlier: Sequence[Earlier] = ()) -> bool:
+        """Whether `value` is over this threshold."""
+        if self.equals is not None:
+            return value == self.equals and isinstance(value, bool) == isinstance(self.equals, bool)
+        number = _pressure(value, self.part) if self.part else value
+        if isinstance(number, bool | str) or number is None:
+            return False
+        if self.gain is not None:
+            base = self._base(earlier)
+            return base is not None and round(number - base, 1) >= self.gain
+        return number >= self.at_least if self.at_least is not None else number <= (self.at_most or 0.0)
+
+    def _base(self, earlier: Sequence[Earlier]) -> float | None:
+        known = [(each.days_ago, each.value) for each in earlier if isinstance(each.value, float | int) and not isinstance(each.value, bool)]
+        if self.within_days is None:
+            return max(known)[1] if known else None
+        return min((value for days_ago, value in known if days_ago <= self.within_days + _SAME_HOUR), default=None)
+
+
+_SAME_HOUR = 0.5
+"""Yesterday's answer counts as a day ago although it came some hours earlier in the day."""
+
+
+def _pressure(value: float | bool | str, part: str) -> float | None:
+    """The systolic or diastolic number of "150/95"; a systolic may stand alone."""
+    numbers = value.split("/") if isinstance(value, str) else []
+    place = ("systolic", "diastolic").index(part)
+    return float(numbers[place]) if place < len(numbers) and numbers[place].isdecimal() else None
 
 
 class Button(Entry):
@@ -56,32 +110,72 @@ class Button(Entry):
 
 
 class Choice(Entry):
-    """One of the answers of a choice question, and the words that mean it."""
+    """One of the answers of a choice question (or of a meter that shows a word), and the words that mean it: `alone` only as the whole message."""
 
     value: str
-    words: list[str]
+    words: list[str] = Field(default_factory=list)
+    alone: list[str] = Field(default_factory=list)
+
+
+class Unit(Entry):
+    """A unit that an answer may be given in: `factor` and `offset` bring it to the question's own (`factor` * value + `offset`).
+
+    A number without a unit is taken in the first whose `bare` range holds it (all that is possible, where none is given); `whole` units have no decimals.
+    """
+
+    unit: str = Field(description="UCUM code.")
+    words: list[str] = Field(default_factory=list)
+    factor: float = Field(default=1.0, gt=0)
+    offset: float = 0.0
+    bare: tuple[float, float] | None = None
+    whole: bool = False
 
 
 class Question(Reviewed):
-    """A question of the bank."""
+    """A question of the bank. `minimum` and `maximum` bound what can be, in `unit` (UCUM); `decimals` are kept."""
 
     kind: QuestionKind
     text: dict[str, str]
     minimum: float | None = None
     maximum: float | None = None
     unit: str | None = None
+    units: list[Unit] = Field(default_factory=list)
+    decimals: int = 1
     choices: list[Choice] = Field(default_factory=list)
     buttons: list[Button] = Field(default_factory=list)
     thresholds: list[Threshold] = Field(default_factory=list)
 
-    def crossed(self, value: float | bool | str) -> Threshold | None:
-        """The most serious threshold that `value` crosses."""
-        hit = [
-            threshold
-            for threshold in self.thresholds
-            if (threshold.at_least is not None and isinstance(value, int | float) and not isinstance(value, bool) and value >= threshold.at_least)
-            or (threshold.equals is not None and value == threshold.equals and isinstance(value, bool) == isinstance(threshold.equals, bool))
-        ]
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Question:
+        numeric = self.kind in (QuestionKind.SCALE, QuestionKind.MEASURE, QuestionKind.BLOOD_PRESSURE)
+        if numeric and (self.minimum is None or self.maximum is None or self.minimum >= self.maximum):
+            raise ValueError(f"minimum: a {self.kind} needs minimum and maximum; give both, the one below the other")
+        if self.kind is QuestionKind.MEASURE and not any(each.unit == self.unit and (each.factor, each.offset) == (1.0, 0.0) for each in self.units):
+            raise ValueError(f"units: a measure needs units; list {self.unit!r} among them, without factor")
+        if self.kind is QuestionKind.CHOICE and not self.choices:
+            raise ValueError("choices: a choice needs its choices; list them, the most serious first")
+        for threshold in self.thresholds:
+            if threshold.equals is not None and threshold.equals not in self._answers:
+                wanted = ", ".join(sorted(str(each) for each in self._answers))
+                raise ValueError(f"thresholds: {threshold.reason!r} equals {threshold.equals!r}, which is no answer; use one of {wanted}")
+            if (threshold.part is not None) != (self.kind is QuestionKind.BLOOD_PRESSURE):
+                raise ValueError(f"thresholds: {threshold.reason!r}: a blood pressure needs part, any other kind must not have it")
+        return self
+
+    @property
+    def _answers(self) -> set[str | bool]:
+        """The answers that are words."""
+        match self.kind:
+            case QuestionKind.YES_NO:
+                return {True, False}
+            case QuestionKind.MEDICINE:
+                return {"yes", "no", "later"}
+            case _:
+                return {each.value for each in self.choices}
+
+    def crossed(self, value: float | bool | str, earlier: Sequence[Earlier] = ()) -> Threshold | None:
+        """The most serious threshold that `value` crosses, given the `earlier` answers of the enrollment."""
+        hit = [threshold for threshold in self.thresholds if threshold.crossed(value, earlier)]
         return max(hit, key=lambda threshold: threshold.acuity.rank, default=None)
 
 
@@ -105,7 +199,25 @@ class ProtocolDay(Entry):
     """The questions of a day after the anchor."""
 
     day: int = Field(ge=0)
-    questions: list[str] = Field(min_length=1)
+    questions: list[str] = Field(min_length=1, max_length=5)
+
+
+class StopEvent(StrEnum):
+    """What ends a protocol before its last day; a coordinator enters it."""
+
+    READMISSION = "readmission"
+    DEATH = "death"
+    HOSPICE = "hospice"
+    TREATMENT_ENDED = "treatment_ended"
+    OTHER_CARE = "other_care"
+    WITHDRAWAL = "withdrawal"
+
+
+class Stop(Entry):
+    """When the protocol ends: after `day`, or at the first of `events`."""
+
+    day: int = Field(gt=0)
+    events: list[StopEvent] = Field(min_length=1)
 
 
 class Protocol(Entry):
@@ -117,9 +229,19 @@ class Protocol(Entry):
     reviewer: str | None
     schedule: list[ProtocolDay]
     expected: dict[str, list[int]] = Field(default_factory=dict, description="Symptom id: first and last day on which it is normal.")
+    red_flags: list[str] = Field(min_length=1, description="Rules that matter most here; all others apply as well.")
     advice: list[str]
+    stop: Stop
     no_answer: NoAnswer
     sources: Sources
+
+    @model_validator(mode="after")
+    def _days_are_in_order(self) -> Protocol:
+        if self.days != sorted(set(self.days)):
+            raise ValueError("schedule: give each day once, in order")
+        if self.days and self.days[-1] > self.stop.day:
+            raise ValueError(f"stop: day {self.stop.day} comes before the last check-in on day {self.days[-1]}")
+        return self
 
     @property
     def days(self) -> list[int]:
@@ -154,12 +276,66 @@ class Advice(Reviewed):
     topics: list[str]
     symptoms: list[str] = Field(default_factory=list)
     acuities: list[Acuity]
-    not_for: list[str] = Field(default_factory=list)
+    protocols: list[str] = Field(default_factory=list, description="Those that it fits; all where none is named.")
+    not_for: list[str] = Field(default_factory=list, description="What it must never be given for: symptoms, conditions, `emergency`.")
 
 
-class Symptom(Entry):
-    """A symptom with the words laypeople use for it."""
+class Symptom(Reviewed):
+    """A symptom with the words laypeople use for it. `broader` is the symptom that this is a kind of."""
 
-    id: str
     name: str
-    synonyms: list[str]
+    synonyms: list[str] = Field(min_length=1)
+    broader: str | None = None
+    icd10: str | None = None
+
+
+class Sign(StrEnum):
+    """How often a complication shows a symptom: `typical`, most people have it; `possible`, some do."""
+
+    TYPICAL = "typical"
+    POSSIBLE = "possible"
+
+
+class Frequency(StrEnum):
+    """How often a complication comes in the weeks after discharge, where it can come at all."""
+
+    COMMON = "common"
+    UNCOMMON = "uncommon"
+    RARE = "rare"
+
+
+class Complication(Reviewed):
+    """What may go wrong, how it shows, and after what. It is never named to a patient: it serves to ask and to rank."""
+
+    name: str
+    synonyms: list[str] = Field(default_factory=list)
+    icd10: str | None = None
+    frequency: Frequency
+    acuity: Acuity
+    symptoms: dict[str, Sign] = Field(min_length=1)
+    protocols: dict[str, tuple[int, int]] = Field(default_factory=dict, description="Protocol id: first and last day on which it is most likely.")
+    procedures: list[str] = Field(default_factory=list)
+    medicines: list[str] = Field(default_factory=list)
+    red_flags: list[str] = Field(default_factory=list)
+    advice: list[str] = Field(default_factory=list)
+
+
+class Medicine(Reviewed):
+    """A medicine given after discharge, by its generic name. `never_with` are facts for staff, never instructions to a patient."""
+
+    name: str
+    brands: list[str] = Field(default_factory=list)
+    synonyms: list[str] = Field(default_factory=list, description="Lay words, which several medicines may share.")
+    group: str = Field(description="Its class.")
+    protocols: list[str] = Field(min_length=1)
+    common: list[str] = Field(default_factory=list, description="Side effects that most people can live with: symptom ids.")
+    dangerous: list[str] = Field(min_length=1, description="Side effects that a clinician must know of: symptom ids.")
+    never_with: list[str] = Field(default_factory=list)
+
+
+class Procedure(Reviewed):
+    """An operation or treatment, and the protocol that follows it up."""
+
+    name: str
+    synonyms: list[str] = Field(default_factory=list)
+    protocol: str

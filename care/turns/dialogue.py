@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field
 
 from care.acuity import Acuity
+from care.knowledge.model import Earlier
 from care.triage.model import PatientContext, Triage
 from care.understanding import Frozen
 
@@ -31,6 +32,7 @@ class DialogueContext(Frozen):
     clinical: PatientContext
     contact: str | None = None
     questions: list[str] = Field(default_factory=list)
+    earlier: dict[str, list[Earlier]] = Field(default_factory=dict, description="Answers of this enrollment to these questions, the oldest first.")
     today: date
 
 

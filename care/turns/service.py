@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,12 +15,13 @@ from care.acuity import Acuity
 from care.clock import Clock
 from care.escalations.service import Cause, raise_escalation
 from care.knowledge import knowledge
+from care.knowledge.model import Earlier
 from care.messages.outbox import OutboundText, write
 from care.patients.consent import consent_status
 from care.patients.context import clinical_context
 from care.settings import Settings
 from care.storage.engine import transaction
-from care.storage.tables import Contact, Conversation, Inbound, InboundState, Outbound, Patient
+from care.storage.tables import Answer, Contact, Conversation, Inbound, InboundState, Outbound, Patient
 from care.texts import scripted
 from care.turns import lease as leases
 from care.turns.dialogue import Dialogue, DialogueContext, DialogueFailed, DialogueRequest, DialogueResponse
@@ -131,6 +132,7 @@ class TurnRunner:
             clinical=clinical_context(session, patient, now),
             contact=open_contact.id if open_contact else None,
             questions=questions,
+            earlier=_earlier_answers(session, open_contact, questions, now) if open_contact else {},
             today=now.astimezone(ZoneInfo(patient.timezone)).date(),
         )
         return DialogueRequest(
@@ -196,6 +198,19 @@ class TurnRunner:
 
     def _handled(self, inbound: Inbound) -> None:
         inbound.state, inbound.handled_at = InboundState.HANDLED, self._clock.now()
+
+
+def _earlier_answers(session: Session, contact: Contact, questions: list[str], now: datetime) -> dict[str, list[Earlier]]:
+    rows = session.execute(
+        select(Answer.question, Answer.value, Answer.at)
+        .join(Contact, Contact.id == Answer.contact_id)
+        .where(Contact.enrollment_id == contact.enrollment_id, Answer.question.in_(questions))
+        .order_by(Answer.id)
+    )
+    found: dict[str, list[Earlier]] = {}
+    for question, value, at in rows:
+        found.setdefault(question, []).append(Earlier(value=value, days_ago=max(0.0, (now - at) / timedelta(days=1))))
+    return found
 
 
 def _next(session: Session, patient_id: str) -> Inbound | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from care.acuity import Acuity
@@ -57,6 +57,7 @@ def assess(text: str, encoder: Encoder, model: Model | None, deadline_s: float =
     return TriageService(encoder, model, knowledge()).assess(Report(text=text, context=KNEE, understanding=None), deadline_s)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(flag.must_fire[0] for flag in knowledge().red_flags.values())), st.sampled_from(Acuity), st.sampled_from(Acuity))
 def test_no_layer_lowers_what_a_rule_sets(text: str, encoder: Acuity, model: Acuity) -> None:
     triage = assess(text, Encoder(SURE[encoder]), drafted(model))
@@ -135,6 +136,7 @@ def test_what_the_rules_cannot_read_goes_to_a_person(text: str) -> None:
     assert triage.acuity.rank >= Acuity.ROUTINE.rank
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_every_text_gets_a_decision_with_its_evidence(text: str) -> None:
     triage = assess(text, Encoder(SURE[Acuity.SELF_CARE]), drafted(Acuity.SELF_CARE))

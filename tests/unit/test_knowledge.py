@@ -1,0 +1,168 @@
+"""Clinical knowledge is complete, plain, consistent, and refused where it is broken."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import textstat
+
+import care.knowledge
+from care.acuity import Acuity
+from care.answers import is_skip, read_answer
+from care.knowledge import KnowledgeInvalid, knowledge, load
+from care.knowledge.model import Advice, Clarifier, Protocol, Question, QuestionKind
+from care.messages.sms_text import segments
+from care.redflags import check
+from care.triage.model import PatientContext
+
+KNOWN = knowledge()
+PROTOCOLS = [
+    "abdominal_surgery",
+    "anticoagulant",
+    "caesarean_birth",
+    "cardiac_surgery",
+    "chemotherapy",
+    "child_asthma",
+    "copd",
+    "diabetes",
+    "heart_failure",
+    "hip_replacement",
+    "hypertension",
+    "knee_replacement",
+    "pneumonia",
+    "stroke",
+    "vaginal_birth",
+]
+_NEVER_SAID = re.compile(
+    r"\b\d+ ?(?:mg|mcg|ml)\b|\byou (?:probably )?have an? \w+ (?:infection|clot|disease)|\bnothing to worry|\bdon'?t worry"
+    r"|\b(?:double|increase|raise|lower|halve|reduce) (?:your|the) dose|\bdoctors? (?:is|are) wrong",
+    re.IGNORECASE,
+)
+
+
+def named(entry: Question | Advice | Protocol | Clarifier) -> str:
+    return entry.id
+
+
+def test_the_protocols_and_enough_advice_are_there() -> None:
+    assert set(PROTOCOLS) <= set(KNOWN.protocols)
+    assert len(KNOWN.advice) >= 200
+
+
+@pytest.mark.parametrize("advice", KNOWN.advice.values(), ids=named)
+def test_advice_is_short_plain_and_within_its_bounds(advice: Advice) -> None:
+    assert len(advice.text) <= 300
+    assert textstat.flesch_kincaid_grade(advice.text) <= 6
+    assert not _NEVER_SAID.search(advice.text)
+    assert advice.topics
+
+
+@pytest.mark.parametrize("advice", KNOWN.advice.values(), ids=named)
+def test_advice_is_never_both_for_a_thing_and_barred_from_it(advice: Advice) -> None:
+    barred = set(advice.not_for)
+    assert ("emergency" in barred) != (Acuity.EMERGENCY in advice.acuities)
+    assert not barred.intersection(advice.symptoms)
+    assert not barred.intersection(advice.protocols)
+    assert barred <= {"emergency", *KNOWN.symptoms, *KNOWN.protocols}
+
+
+@pytest.mark.parametrize("protocol", KNOWN.protocols.values(), ids=named)
+def test_a_protocol_follows_the_patient_for_a_month(protocol: Protocol) -> None:
+    assert protocol.days[0] == 1
+    assert protocol.days[-1] >= 28
+    assert all(len(set(day.questions)) == len(day.questions) <= 5 for day in protocol.schedule)
+    assert all(0 <= first <= last for first, last in protocol.expected.values())
+    assert len(protocol.advice) >= 10
+    assert all(not KNOWN.advice[each].protocols or protocol.id in KNOWN.advice[each].protocols for each in protocol.advice)
+    assert not any(protocol.id in KNOWN.advice[each].not_for for each in protocol.advice)
+
+
+def test_every_question_is_asked_by_some_protocol() -> None:
+    asked = {question for protocol in KNOWN.protocols.values() for day in protocol.schedule for question in day.questions}
+    assert set(KNOWN.questions) == asked
+
+
+@pytest.mark.parametrize("question", KNOWN.questions.values(), ids=named)
+def test_a_question_fits_in_two_segments_in_each_language(question: Question) -> None:
+    assert len(question.text["en"]) <= 150
+    assert len(question.text["es"]) <= 130
+    assert segments(question.text["en"]).segments == 1
+    assert segments(question.text["es"]).segments <= 2
+
+
+@pytest.mark.parametrize("question", KNOWN.questions.values(), ids=named)
+def test_every_button_and_every_word_of_a_choice_is_read_as_meant(question: Question) -> None:
+    for button in question.buttons:
+        assert is_skip(button.text) or read_answer(question, button.text) is not None
+    for choice in question.choices:
+        for word in choice.words + choice.alone:
+            answer = read_answer(question, word)
+            assert answer is not None
+            assert (word, answer.value) == (word, choice.value)
+
+
+@pytest.mark.parametrize("question", [each for each in KNOWN.questions.values() if each.kind is QuestionKind.MEASURE], ids=named)
+def test_the_bounds_of_a_measure_hold_its_thresholds(question: Question) -> None:
+    low, high = question.minimum or 0.0, question.maximum or 0.0
+    for threshold in question.thresholds:
+        edge = threshold.at_least if threshold.at_least is not None else threshold.at_most
+        if edge is not None:
+            crossed = question.crossed(edge)
+            assert low < edge < high
+            assert crossed is not None
+            assert crossed.acuity.rank >= threshold.acuity.rank
+
+
+@pytest.mark.parametrize("clarifier", KNOWN.clarifiers.values(), ids=named)
+def test_a_yes_to_a_clarifier_raises_the_acuity_as_it_says(clarifier: Clarifier) -> None:
+    hits = check(clarifier.finding, PatientContext(protocol="abdominal_surgery", day=5))
+    assert max((hit.acuity.rank for hit in hits), default=-1) >= clarifier.raises_to.rank
+    assert all(segments(text).segments <= 2 for text in clarifier.text.values())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    copy = tmp_path / "knowledge"
+    shutil.copytree(Path(care.knowledge.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("questions/general.yaml", "  kind: scale\n", "", ["general.yaml", "line 2", "pain_score", "field kind", "add it"]),
+        ("questions/general.yaml", "kind: scale", "kind: scales", ["general.yaml", "line 3", "pain_score", "field kind", "use one of these", "'scale'"]),
+        ("questions/general.yaml", "minimum: 0\n", "minimum: 20\n", ["general.yaml", "line 2", "pain_score", "field minimum", "give both"]),
+        ("questions/heart.yaml", "{gain: 0.9, ", "{gain: 0.9, at_most: 3, ", ["heart.yaml", "line ", "weight", "thresholds.0", "exactly one of"]),
+        (
+            "questions/birth.yaml",
+            "equals: open",
+            "equals: opne",
+            ["birth.yaml", "birth_wound", "field thresholds", "'opne'", "use one of clean, draining, open, red"],
+        ),
+        ("questions/lungs.yaml", "decimals:", "decimal:", ["lungs.yaml", "oxygen_copd", "field decimal", "remove it or correct its spelling"]),
+        ("advice/recovery.yaml", 'text: "Put', f'text: "{"very " * 60}', ["recovery.yaml", "line 3", "ice_knee", "field text", "shorten it"]),
+        ("protocols/copd.yaml", "stop: {day: 30", "stop: {day: 3", ["copd.yaml", "entry copd", "field stop: day 3 comes before the last check-in"]),
+        ("protocols/copd.yaml", "[breath_change", "[breath_chnge", ["copd.yaml", "field schedule", "'breath_chnge'", "no question"]),
+        ("protocols/copd.yaml", "pursed_lips", "pursd_lips", ["copd.yaml", "field advice", "'pursd_lips'", "no advice"]),
+        ("protocols/copd.yaml", "chest_pain", "chest_pane", ["copd.yaml", "field red_flags", "'chest_pane'", "no rule"]),
+        ("protocols/copd.yaml", "  cough:", "  coff:", ["copd.yaml", "field expected", "'coff'", "no symptom"]),
+        ("protocols/copd.yaml", "schedule:", "schedule: [", ["copd.yaml", "not YAML", "line"]),
+        ("advice/recovery.yaml", "[knee_replacement,", "[knee_replacment,", ["ice_knee", "field protocols", "'knee_replacment'", "no protocol"]),
+    ],
+)
+def test_a_broken_file_is_refused_with_file_entry_field_and_remedy(folder: Path, file: str, old: str, new: str, told: list[str]) -> None:
+    path = folder / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(KnowledgeInvalid) as caught:
+        load(folder)
+    assert [part for part in told if part not in str(caught.value)] == []
+
+
+def test_the_same_files_have_the_same_version(folder: Path) -> None:
+    assert load(folder).version == load(folder).version
