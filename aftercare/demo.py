@@ -12,7 +12,7 @@ from care.campaigns.service import create_campaign, enroll
 from care.clock import service_clock
 from care.patients.consent import record_consent
 from care.patients.model import NewPatient
-from care.sessions import add_user, make_chat_link
+from care.sessions import add_user, chat_url
 from care.settings import Settings
 from care.storage.engine import transaction
 from care.storage.tables import Campaign, Contact, Patient, Role, User
@@ -56,13 +56,13 @@ def seed(settings: Settings) -> None:
             first.due_at = first.next_at = now
 
 
-def chat_link(settings: Settings, reference: str = "demo-1") -> str:
+def chat_link(reference: str = "demo-1") -> str:
     """A fresh one-time link into the web chat of a demo patient, who thereby agreed to be written to."""
     now = service_clock().now()
     with transaction() as session:
         patient = session.scalars(select(Patient).where(Patient.reference == reference)).one()
         record_consent(session, patient.id, granted=True, channel="web", words="opened the demo chat", source="demo", at=now)
-        return f"{settings.public}/#open={make_chat_link(session, patient.id, now)}"
+        return chat_url(session, patient.id, now)
 
 
 def urls(settings: Settings) -> dict[str, str]:
@@ -81,7 +81,7 @@ def where_to_go(console: Console, settings: Settings, demo: bool = True) -> None
     if demo:
         for name, password, role in DEMO_USERS:
             console.print(f"  sign in  {name} / {password} ({role})")
-        console.print(f"  web chat of Ana Rivera (born 1958-03-27), good for 15 minutes:\n  {chat_link(settings)}", soft_wrap=True)
+        console.print(f"  web chat of Ana Rivera (born 1958-03-27), good for 15 minutes:\n  {chat_link()}", soft_wrap=True)
 
 
 def _waking_zone(utc_hour: int) -> str:

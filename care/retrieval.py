@@ -41,7 +41,7 @@ class _Index:
 def advice_for(text: str, symptoms: list[str], context: PatientContext, limit: int = 5) -> list[AdviceCandidate]:
     """At most `limit` statements that fit `text` and the symptom ids, best first; empty where nothing fits.
 
-    A statement of the patient's protocol goes before an equal one; one of other protocols only, or `not_for` the patient's history, symptoms or protocol, is never offered.
+    A statement of the patient's protocol goes before an equal one; one of other protocols, or `not_for` what the patient has, is never offered.
     """
     known = knowledge()
     protocol = known.protocols.get(context.protocol or "")

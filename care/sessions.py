@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from care.audit import record
 from care.keys import keys
+from care.settings import settings
 from care.storage.tables import ChatLink, Patient, Role, SessionKind, User, WebSession
 
 _IDLE = {SessionKind.CONSOLE: timedelta(minutes=15), SessionKind.CHAT: timedelta(hours=12)}
@@ -90,6 +91,11 @@ def make_chat_link(session: Session, patient_id: str, at: datetime) -> str:
     session.add(ChatLink(token_hash=_hash(token), patient_id=patient_id, expires_at=datetime.now(UTC) + _LINK_LIFE))
     record(session, actor="service", action="chat_link_made", subject=patient_id, at=at)
     return token
+
+
+def chat_url(session: Session, patient_id: str, at: datetime) -> str:
+    """A one-time link into the web chat."""
+    return f"{settings().public}/#open={make_chat_link(session, patient_id, at)}"
 
 
 def open_chat(session: Session, token: str, date_of_birth: str, at: datetime) -> str | None:

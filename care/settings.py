@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite under the home folder.")
     redis_url: str = Field("", description="Redis URL; empty: a Valkey child process on the redis port.")
     public_url: str = Field("", description="The URL at which Twilio and patients reach us; empty: the web port on 127.0.0.1.")
+    chat_origins: str = Field("", description="Other pages that may embed the chat, comma-separated: scheme://host[:port] each.")
     host: str = Field("127.0.0.1", description="Address the web process listens on.")
     web_port: int = Field(8080, ge=1, le=65535, description="Port of web chat, webhooks, console and API.")
     nlu_port: int = Field(8081, ge=1, le=65535, description="Port of the nlu service.")
@@ -60,6 +61,15 @@ class Settings(BaseSettings):
         for number in value.split(","):
             if not (number.startswith("+") and number[1:].isdigit() and 8 <= len(number) <= 16):
                 raise ValueError(f"{number!r} is not in E.164 (like +15551234567)")
+        return value
+
+    @field_validator("chat_origins")
+    @classmethod
+    def _plain_origins(cls, value: str) -> str:
+        for origin in filter(None, (part.strip() for part in value.split(","))):
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+                raise ValueError(f"{origin!r} is not scheme://host[:port]")
         return value
 
     @field_validator("public_url", "nlu_url", "actions_url", "rasa_url", "vllm_url", "twilio_api_url")
@@ -96,6 +106,11 @@ class Settings(BaseSettings):
     def public(self) -> str:
         """The public URL in force, without a trailing slash."""
         return self.public_url or f"http://127.0.0.1:{self.web_port}"
+
+    @property
+    def embedding_origins(self) -> list[str]:
+        """The origins from which the chat may be used beside its own."""
+        return [origin.strip() for origin in self.chat_origins.split(",") if origin.strip()]
 
     @property
     def nlu(self) -> str:

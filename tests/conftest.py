@@ -185,5 +185,5 @@ def start_service(home: Path, first_port: int = 18080, **variables: str) -> Iter
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service that most tests share."""
-    with start_service(tmp_path_factory.mktemp("service")) as running:
+    with start_service(tmp_path_factory.mktemp("service"), AFTERCARE_CHAT_ORIGINS="http://127.0.0.1:18090") as running:
         yield running

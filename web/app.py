@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from care.escalations.service import EscalationConflict, EscalationNotFound
 from care.logs import configure_logs
+from care.settings import settings
 from web import api, chat, health, sms
 from web.console import routes as console
 
@@ -28,6 +30,8 @@ def create_app() -> FastAPI:
     configure_logs()
     app = FastAPI(title="Aftercare", version="0.1.0", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     app.mount("/static", StaticFiles(directory=chat.STATIC), name="static")
+    if origins := settings().embedding_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_credentials=True, allow_methods=["GET", "POST"], allow_headers=["Content-Type"])
     for module in (health, sms, chat, api, console):
         app.include_router(module.router)
 

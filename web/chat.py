@@ -108,7 +108,9 @@ def open_with_link(given: OpenChat, response: Response) -> None:
             token = None
     if token is None:
         raise HTTPException(403, "The link or the date of birth is not right. A link works once, for 15 minutes.")
-    response.set_cookie(COOKIE, token, httponly=True, samesite="lax", secure=settings().public.startswith("https"), max_age=12 * 3600)
+    secure = settings().public.startswith("https")
+    elsewhere = secure and bool(settings().embedding_origins)
+    response.set_cookie(COOKIE, token, httponly=True, samesite="none" if elsewhere else "lax", secure=secure, max_age=12 * 3600)
 
 
 @router.post("/chat/close", status_code=204)
@@ -148,8 +150,7 @@ def send(message: ChatMessage, patient_id: PatientId) -> Conversation:
 async def socket(websocket: WebSocket, cursor: int = 0) -> None:
     """Pushes what is written to the patient after `cursor`. The rows are the truth: a lost socket loses nothing."""
     token = websocket.cookies.get(COOKIE)
-    origin = urlsplit(websocket.headers.get("origin", ""))
-    if origin.netloc != urlsplit(settings().public).netloc or await run_in_threadpool(_patient, token) is None:
+    if not _may_connect(websocket.headers.get("origin", "")) or await run_in_threadpool(_patient, token) is None:
         await websocket.close(code=4403)
         return
     await websocket.accept()
@@ -169,6 +170,10 @@ async def socket(websocket: WebSocket, cursor: int = 0) -> None:
         return
     finally:
         listener.cancel()
+
+
+def _may_connect(origin: str) -> bool:
+    return urlsplit(origin).netloc == urlsplit(settings().public).netloc or origin in settings().embedding_origins
 
 
 async def _until_closed(websocket: WebSocket) -> None:

@@ -20,6 +20,7 @@ from care.messages.outbox import OutboundText, write
 from care.patients.consent import consent_status, record_consent
 from care.patients.context import clinical_context
 from care.redflags import check
+from care.sessions import chat_url
 from care.storage.crypto import blind_index
 from care.storage.tables import Channel, Conversation, Escalation, EscalationState, Inbound, InboundState, Patient, Stranger
 from care.texts import scripted
@@ -123,8 +124,9 @@ def _obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: Key
         record_consent(session, patient.id, granted=True, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
         text = "start_confirmed"
     else:
-        text = "help"
-    reply = OutboundText(scripted(text, patient.language), key=text, compliance=True)
+        text = "help" if hit.keyword is Keyword.HELP else "chat_link"
+    values = {"link": chat_url(session, patient.id, inbound.received_at)} if text == "chat_link" else {}
+    reply = OutboundText(scripted(text, patient.language, **values), key=text, compliance=True)
     write(session, patient.id, inbound.channel, [reply], inbound.received_at, inbound_id=inbound.id)
 
 

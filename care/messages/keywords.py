@@ -11,6 +11,7 @@ from care.redflags.normalise import normalise
 _STOP = frozenset(["stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout", "arret", "alto", "parar", "basta"])
 _START = frozenset(["start", "unstop", "comenzar"])
 _HELP = frozenset(["help", "info", "ayuda"])
+_CHAT = frozenset(["chat"])
 _STOP_PHRASES = frozenset(["opt out", "stop all", "remove me", "take me off", "leave me alone", "please stop", "unsubscribe me"])
 _CLEAR_WISH = re.compile(
     r"\b(stop|quit) (texting|messaging|contacting|bothering|writing( to)?) me\b|\b(stop|quit) sending (me )?(\w+ )?(texts?|messages?|msgs?)\b"
@@ -29,6 +30,7 @@ class Keyword(StrEnum):
     STOP = "stop"
     START = "start"
     HELP = "help"
+    CHAT = "chat"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ def keyword(text: str, *, opted_out: bool = False) -> KeywordHit | None:
         return KeywordHit(Keyword.START, "")
     if plain in _HELP:
         return KeywordHit(Keyword.HELP, "")
+    if plain in _CHAT and not opted_out:
+        return KeywordHit(Keyword.CHAT, "")
     first, _, rest = text.strip().partition(" ")
     if words and words[0] in {"stop", "stopall", "unsubscribe"} and first.strip(".,!:;-").isupper() and not rest.isupper():
         return KeywordHit(Keyword.STOP, rest.strip())

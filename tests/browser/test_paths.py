@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -84,3 +87,67 @@ def test_the_console_is_closed_without_a_session(service: Service, browser: Brow
     page = browser.new_context().new_page()
     page.goto(f"{service.web}/console/escalations/1")
     expect(page).to_have_url(f"{service.web}/console/login")
+
+
+def open_chat(service: Service, browser: Browser, phone: str, born: str, **look: object) -> Page:
+    """The chat of a patient who texted CHAT, on a narrow phone."""
+    before = len(service.received(phone))
+    service.text(phone, "CHAT")
+    while not (links := [body for body in service.received(phone)[before:] if "#open=" in body]):
+        time.sleep(0.2)
+    page = browser.new_context(viewport={"width": 320, "height": 568}, **look).new_page()  # type: ignore[arg-type]
+    page.goto("http" + links[0].rpartition("http")[2].strip())
+    page.get_by_label("Your date of birth").fill(born)
+    page.get_by_role("button", name="Open the chat").click()
+    expect(page.get_by_role("textbox", name="Your message")).to_be_visible()
+    return page
+
+
+def test_a_message_written_without_a_connection_arrives_once(service: Service, browser: Browser) -> None:
+    page = open_chat(service, browser, "+15550100003", "1966-07-14")
+    page.context.set_offline(True)
+    box = page.get_by_role("textbox", name="Your message")
+    box.fill("thank you very much")
+    box.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Trying again")
+    page.context.set_offline(False)
+    expect(page.get_by_role("log")).to_contain_text("You are welcome", timeout=20_000)
+    page.reload()
+    expect(page.get_by_role("log").get_by_text("thank you very much")).to_have_count(1)
+
+
+def test_the_chat_is_used_by_keyboard_in_the_dark_on_a_narrow_phone(service: Service, browser: Browser) -> None:
+    page = open_chat(service, browser, "+15550100003", "1966-07-14", color_scheme="dark", reduced_motion="reduce")
+    page.keyboard.press("Tab")
+    page.get_by_role("textbox", name="Your message").focus()
+    page.keyboard.type("thanks")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("log")).to_contain_text("You are welcome", timeout=20_000)
+    assert barriers(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_the_widget_opens_on_another_page_with_one_script_tag(service: Service, browser: Browser) -> None:
+    page = open_chat(service, browser, "+15550100003", "1966-07-14")
+    host = f'<!doctype html><html lang="en"><title>Clinic</title><main><h1>Our clinic</h1></main><script src="{service.web}/widget.js"></script></html>'
+
+    class Clinic(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(host.encode())
+
+    server = ThreadingHTTPServer(("127.0.0.1", 18090), Clinic)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        page.goto("http://127.0.0.1:18090/")
+        page.get_by_role("button", name="Chat with your care team").click()
+        box = page.get_by_role("textbox", name="Your message")
+        box.fill("thanks a lot")
+        box.press("Enter")
+        expect(page.get_by_role("log").get_by_text("thanks a lot")).to_have_count(1)
+        expect(page.get_by_role("log")).to_contain_text("You are welcome", timeout=20_000)
+    finally:
+        server.shutdown()

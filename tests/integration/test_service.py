@@ -128,10 +128,12 @@ def test_a_red_flag_inside_an_odd_text_is_never_lost(service: Service, number: i
     assert service.sql(f"SELECT flagged FROM inbound WHERE external_id = '{sid}'") == [("emergency",)]
 
 
-def test_a_picture_without_words_is_put_before_a_person(service: Service) -> None:
+def test_a_picture_without_words_is_kept_and_words_are_asked_for(service: Service) -> None:
+    webhook(service, "START", "+15550100001")
     assert webhook(service, "", "+15550100001", NumMedia="3", MediaUrl0="http://169.254.169.254/x").status_code == 200
     settled(service)
     assert service.sql(f"SELECT body IS NOT NULL, media FROM inbound WHERE patient_id IN ({_of('demo-1')}) ORDER BY id DESC LIMIT 1") == [(1, 3)]
+    service.wait_for("+15550100001", "in words")
 
 
 @pytest.mark.parametrize(
@@ -149,10 +151,10 @@ def test_a_wish_to_be_left_alone_is_honoured(service: Service, words: str) -> No
 
 def test_help_is_answered_though_opted_out(service: Service) -> None:
     webhook(service, "STOP", "+15550100001")
-    before = len([text for text in service.received("+15550100001") if "Reply STOP to end messages" in text])
+    before = len([text for text in service.received("+15550100001") if "STOP to end messages" in text])
     webhook(service, "HELP", "+15550100001")
     end = time.monotonic() + 10
-    while len([text for text in service.received("+15550100001") if "Reply STOP to end messages" in text]) == before:
+    while len([text for text in service.received("+15550100001") if "STOP to end messages" in text]) == before:
         assert time.monotonic() < end
         time.sleep(0.2)
     webhook(service, "START", "+15550100001")
