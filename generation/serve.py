@@ -101,14 +101,14 @@ class ServeConfig(BaseModel):
         return line
 
 
-def read_config(profile: str, *, port: int | None = None, model: str | None = None, path: Path = CONFIG) -> ServeConfig:
-    """The configuration of `profile`, with the port and model of this start. Raises `ServeInvalid`."""
+def read_config(profile: str, *, host: str | None = None, port: int | None = None, model: str | None = None, path: Path = CONFIG) -> ServeConfig:
+    """The configuration of `profile`, with the host, port and model of this start. Raises `ServeInvalid`."""
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     if profile not in raw["profiles"]:
         raise ServeInvalid(f"{path.name}: no profile {profile!r}; there are {', '.join(sorted(raw['profiles']))}")
     common, special = raw["common"], raw["profiles"][profile]
     merged = common | special | {"environment": common.get("environment", {}) | special.get("environment", {})}
-    merged |= {key: value for key, value in (("port", port), ("model", model)) if value is not None}
+    merged |= {key: value for key, value in (("host", host), ("port", port), ("model", model)) if value is not None}
     try:
         return ServeConfig.model_validate(merged)
     except ValidationError as error:
@@ -183,14 +183,15 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; 2 where the configuration is broken."""
     parser = argparse.ArgumentParser(prog="python -m generation.serve", description="Starts vLLM from generation/serve.yaml.")
     parser.add_argument("--profile", default="cpu", help="cpu or gpu (default: cpu)")
-    parser.add_argument("--port", type=int, help="port on the configured host")
+    parser.add_argument("--host", help="address to listen on; default: the profile's")
+    parser.add_argument("--port", type=int, help="port on that address")
     parser.add_argument("--model", help="folder of a model; default: the reference model")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--print", action="store_true", help="show the command and the environment")
     action.add_argument("--exec", action="store_true", help="start vLLM and keep it; the API key is read from VLLM_API_KEY")
     chosen = parser.parse_args(arguments)
     try:
-        config = read_config(chosen.profile, port=chosen.port, model=chosen.model)
+        config = read_config(chosen.profile, host=chosen.host, port=chosen.port, model=chosen.model)
         command = config.command()
     except ServeInvalid as error:
         print(error, file=sys.stderr)

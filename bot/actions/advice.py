@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from bot.actions.capability import Capability, Events
+from bot.actions.capability import Events
+from bot.actions.report import BesideReport
 from bot.actions.turn import Turn
 from care.acuity import Acuity
 from care.knowledge import knowledge
 from care.lexicon import present_symptoms
-from care.redflags import check
 from care.retrieval import advice_for
 from care.turns.dialogue import Reply
 
 
-class GiveAdvice(Capability):
-    """Answers a question about recovery."""
+class GiveAdvice(BesideReport):
+    """Answers a question about recovery with the best fitting approved statement; where none fits, a person is asked."""
 
     called = "action_give_advice"
 
-    def act(self, turn: Turn) -> Events:
-        if check(turn.text, turn.context.clinical):
-            from bot.actions.report import assess
-
-            return assess(turn, turn.text, turn.understanding)
-        advise(turn)
+    def answer(self, turn: Turn) -> Events:
+        found = advice_for(turn.text, present_symptoms(turn.text), turn.context.clinical, 1)
+        allowed = [advice for advice in found if Acuity.SELF_CARE in knowledge().advice[advice.id].acuities]
+        if allowed:
+            turn.reply(Reply(text=allowed[0].text, key=f"advice_{allowed[0].id}"))
+        else:
+            turn.say("advice_passed_on")
+            turn.escalate("advice_missing", Acuity.ROUTINE, "A question for which there is no approved advice.")
         return []
-
-
-def advise(turn: Turn) -> None:
-    """The best fitting approved statement; where none fits, a person is asked."""
-    found = advice_for(turn.text, present_symptoms(turn.text), turn.context.clinical, 1)
-    allowed = [advice for advice in found if Acuity.SELF_CARE in knowledge().advice[advice.id].acuities]
-    if allowed:
-        turn.reply(Reply(text=allowed[0].text, key=f"advice_{allowed[0].id}"))
-    else:
-        turn.say("advice_passed_on")
-        turn.escalate("advice_missing", Acuity.ROUTINE, "A question for which there is no approved advice.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import Any
 
 from rasa_sdk import FormValidationAction, Tracker
@@ -9,44 +10,46 @@ from rasa_sdk.events import FollowupAction, SlotSet
 from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.types import DomainDict
 
-from bot.actions.capability import Capability, Events
-from bot.actions.interruptions import interrupt
-from bot.actions.report import assess
+from bot.actions.capability import Capability, Events, Slots, slot_events
+from bot.actions.interruptions import asks_something, interrupt
+from bot.actions.report import answer_clarifier, ask_clarifier, assess, clarifying, pass_over
 from bot.actions.turn import Turn
 from care.acuity import Acuity
 from care.answers import AnswerOutOfBounds, ReadAnswer, is_skip, read_answer
 from care.knowledge import knowledge
-from care.knowledge.model import Earlier, Question
+from care.knowledge.model import Earlier, Question, QuestionKind
 from care.lexicon import present_symptoms
 from care.redflags import check
 from care.turns.dialogue import AnswerEffect, ContactDoneEffect, QuickReply
 
+_UNPAUSED: Events = [SlotSet("paused", None)]
+
+
+class _Unread(Enum):
+    """What a message to a question is that holds no value for it."""
+
+    SKIPPED = auto()
+    OUT_OF_BOUNDS = auto()
+
 
 class StartCheckIn(Capability):
-    """Begins the questions of the contact."""
+    """Begins the questions of the contact; what was left of an earlier one is dropped."""
 
     called = "action_start_check_in"
 
     def act(self, turn: Turn) -> Events:
         turn.say("check_in_intro")
-        return [
-            SlotSet("questions", turn.context.questions),
-            SlotSet("contact", turn.context.contact),
-            SlotSet("answer", None),
-            SlotSet("asked_again", None),
-            SlotSet("clarifying", None),
-            FollowupAction("check_in_form"),
-        ]
+        return _begin(turn)
 
 
 class Remind(Capability):
-    """No answer yet: the open question once more."""
+    """No answer yet: the open question once more, or the check-in from its start where none is open."""
 
     called = "action_remind"
 
     def act(self, turn: Turn) -> Events:
         turn.say("reminder")
-        return [FollowupAction("check_in_form")] if turn.slot("questions") else []
+        return [*_UNPAUSED, FollowupAction("check_in_form")] if turn.slot("questions") else _begin(turn)
 
 
 class Resume(Capability):
@@ -55,18 +58,25 @@ class Resume(Capability):
     called = "action_resume"
 
     def act(self, turn: Turn) -> Events:
-        turn.say("check_in_resume" if turn.slot("questions") else "repeat_nothing")
-        return [FollowupAction("check_in_form")] if turn.slot("questions") else []
+        if turn.slot("questions"):
+            turn.say("check_in_resume")
+            return [*_UNPAUSED, FollowupAction("check_in_form")]
+        turn.say("repeat_nothing")
+        return []
 
 
 class AskAnswer(Capability):
-    """Asks the question at the head of the list."""
+    """Asks the open clarifying question, else the question at the head of the list; nothing while the patient is told to call for help."""
 
     called = "action_ask_answer"
 
     def act(self, turn: Turn) -> Events:
+        if turn.slot("paused"):
+            return []
         question = _current(turn)
-        if question is not None:
+        if now := clarifying(turn):
+            ask_clarifier(turn, now)
+        elif question is not None:
             buttons = [QuickReply(label=button.label, text=button.text) for button in question.buttons]
             turn.ask(question.text.get(turn.context.clinical.language, question.text["en"]), f"question_{question.id}", buttons)
         return []
@@ -80,13 +90,13 @@ class ValidateCheckIn(FormValidationAction):  # type: ignore[misc]
         return "validate_check_in_form"
 
     async def validate_answer(self, value: Any, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> dict[str, Any]:
-        """The slots after this message; `answer` is set only when no question is left, which ends the form."""
+        """The slots after this message; `answer` is set only when nothing is left to ask, which ends the form."""
         turn = Turn(dispatcher, tracker)
-        question = _current(turn)
-        if question is None or turn.intent.startswith("EXTERNAL_"):
-            return {"answer": None if question else "done"}
-        slots = _interrupted(turn, question)
-        return slots if slots is not None else _answered(turn, question)
+        if value is None:  # the form has just begun: the message was not for it
+            return {"answer": None if _current(turn) else "done"}
+        slots = _heard(turn)
+        left = slots.get("questions", turn.slot("questions"))
+        return {"answer": None if left or _clarifies(turn, slots) else "done", **slots}
 
 
 class CheckInDone(Capability):
@@ -97,85 +107,86 @@ class CheckInDone(Capability):
     def act(self, turn: Turn) -> Events:
         if turn.slot("contact"):
             turn.do(ContactDoneEffect(contact=turn.slot("contact")))
-            turn.say("check_in_done")
+            if not turn.slot("paused"):
+                turn.say("check_in_done")
         return [SlotSet("questions", None), SlotSet("contact", None), SlotSet("answer", None)]
 
 
-class StrayValue(Capability):
-    """A number that nothing asked for: asked what it is about."""
-
-    called = "action_stray_value"
-
-    def act(self, turn: Turn) -> Events:
-        if check(turn.text, turn.context.clinical) or present_symptoms(turn.text):
-            return assess(turn, turn.text, turn.understanding)
-        turn.say("not_understood_first")
-        return []
-
-
-def _interrupted(turn: Turn, question: Question) -> dict[str, Any] | None:
-    """Handles a message that is no answer; None where it is to be read as one."""
-    flagged = bool(check(turn.text, turn.context.clinical))
-    if not flagged and _read(turn, question) is not None:
-        return None
-    if flagged and not _short_answer(turn, question):
-        assess(turn, turn.text, turn.understanding)
+def _heard(turn: Turn) -> Slots:
+    """Handles the message: as an answer to the clarifying question or to the question, or as something else, after which the check-in goes on."""
+    slots = answer_clarifier(turn)
+    question = _current(turn)
+    awaited = question if slots is None and not turn.slot("paused") else None
+    found = _read(turn, awaited) if awaited else None
+    if awaited and _is_answer(turn, found):
+        return {"clarifying": None} | _answered(turn, awaited, found)
+    if slots is None:
+        slots = interrupt(turn)
+    if slots is None and clarifying(turn):
+        slots = pass_over(turn)
+    if slots is None and awaited:
+        return _unreadable(turn, awaited, "ask_again")
+    slots = {"paused": None} | (slots or {})
+    if question is not None and slots.get("answer") is None and not slots["paused"] and not _clarifies(turn, slots):
         turn.say("check_in_resume")
-        return {"answer": None, "asked_again": None}
-    if flagged:
-        return None
-    ended = interrupt(turn)
-    if ended is None:
-        return None
-    if ended:
-        return {"answer": "done", "questions": None, "contact": None}
-    turn.say("check_in_resume")
-    return {"answer": None}
+    return slots
 
 
-def _answered(turn: Turn, question: Question) -> dict[str, Any]:
-    """Keeps the answer and moves on, asks once more, or leaves the question to a person."""
-    if is_skip(turn.text):
-        return _next(turn, {})
-    try:
-        answer = read_answer(question, turn.text, _earlier(turn, question))
-    except AnswerOutOfBounds:
-        if turn.slot("asked_again") == question.id:
-            return _leave_to_person(turn, question)
-        turn.say("out_of_bounds")
-        return {"answer": None, "asked_again": question.id}
-    if answer is None:
-        if turn.slot("asked_again") == question.id:
-            return _leave_to_person(turn, question)
-        turn.say("ask_again")
-        return {"answer": None, "asked_again": question.id}
-    turn.do(AnswerEffect(question=question.id, value=answer.value, unit=answer.unit, words=turn.text, contact=turn.slot("contact")))
-    _act_on(turn, question, answer)
-    return _next(turn, {"asked_again": None})
+def _clarifies(turn: Turn, slots: Slots) -> bool:
+    return bool(slots["clarifying"] if "clarifying" in slots else clarifying(turn))
 
 
-def _act_on(turn: Turn, question: Question, answer: ReadAnswer) -> None:
+def _is_answer(turn: Turn, found: ReadAnswer | _Unread | None) -> bool:
+    """Whether the message is to be taken as an answer; where there is a red flag in it, only for a value ("5. also I can't breathe")."""
+    if asks_something(turn):
+        return False
+    return isinstance(found, ReadAnswer) if turn.flagged else found is not None
+
+
+def _answered(turn: Turn, question: Question, found: ReadAnswer | _Unread | None) -> Slots:
+    """Keeps the answer and moves on."""
+    if not isinstance(found, ReadAnswer):
+        return _next(turn) if found is _Unread.SKIPPED else _unreadable(turn, question, "out_of_bounds")
+    turn.do(AnswerEffect(question=question.id, value=found.value, unit=found.unit, words=turn.text, contact=turn.slot("contact")))
+    return _next(turn) | _act_on(turn, question, found)
+
+
+def _act_on(turn: Turn, question: Question, answer: ReadAnswer) -> Slots:
     """An answer over a threshold calls a person; words beside it that tell of a symptom are a report."""
     crossed = question.crossed(answer.value, _earlier(turn, question))
     if crossed is not None:
         turn.escalate("answer_threshold", crossed.acuity, crossed.reason)
-    if answer.rest and (check(answer.rest, turn.context.clinical) or present_symptoms(answer.rest)) and question.kind != "choice":
-        assess(turn, answer.rest, None)
-    elif crossed is not None and crossed.acuity is Acuity.EMERGENCY:
+    words = "" if question.kind is QuestionKind.CHOICE else answer.rest
+    flags = check(turn.text, turn.context.clinical)
+    if flags and (crossed is None or flags[0].acuity.rank > crossed.acuity.rank):
+        words = turn.text
+    if words and (flags or present_symptoms(words)):
+        return assess(turn, words, crossed.acuity if crossed else Acuity.SELF_CARE)
+    if crossed is not None and crossed.acuity is Acuity.EMERGENCY:
         turn.say("emergency_warning", safety=True)
-    elif crossed is not None and crossed.acuity is Acuity.URGENT:
+        return {"paused": True}
+    if crossed is not None and crossed.acuity is Acuity.URGENT:
         turn.say("urgent_reply")
+    return {}
 
 
-def _leave_to_person(turn: Turn, question: Question) -> dict[str, Any]:
+def _unreadable(turn: Turn, question: Question, asking: str) -> Slots:
+    """Asks once more; the second time the question is left to a person."""
+    if turn.slot("asked_again") != question.id:
+        turn.say(asking)
+        return {"asked_again": question.id}
     turn.say("answer_skipped")
     turn.escalate("unreadable_answer", Acuity.ROUTINE, f"The answer to {question.id} could not be read twice: ask the patient.")
-    return _next(turn, {"asked_again": None})
+    return _next(turn)
 
 
-def _next(turn: Turn, slots: dict[str, Any]) -> dict[str, Any]:
-    left = (turn.slot("questions") or [])[1:]
-    return {**slots, "questions": left or None, "answer": None if left else "done"}
+def _begin(turn: Turn) -> Events:
+    fresh = {"questions": turn.context.questions, "contact": turn.context.contact, "answer": None, "asked_again": None, "clarifying": None, "paused": None}
+    return [*slot_events(fresh), FollowupAction("check_in_form")]
+
+
+def _next(turn: Turn) -> Slots:
+    return {"questions": (turn.slot("questions") or [])[1:] or None, "asked_again": None}
 
 
 def _current(turn: Turn) -> Question | None:
@@ -187,14 +198,8 @@ def _earlier(turn: Turn, question: Question) -> list[Earlier]:
     return turn.context.earlier.get(question.id, [])
 
 
-def _read(turn: Turn, question: Question) -> ReadAnswer | str | None:
+def _read(turn: Turn, question: Question) -> ReadAnswer | _Unread | None:
     try:
-        return "skip" if is_skip(turn.text) else read_answer(question, turn.text, _earlier(turn, question))
+        return _Unread.SKIPPED if is_skip(turn.text) else read_answer(question, turn.text, _earlier(turn, question))
     except AnswerOutOfBounds:
-        return "out of bounds"
-
-
-def _short_answer(turn: Turn, question: Question) -> bool:
-    """Whether the message answers the question although a red flag is in it ("5. also I can't breathe")."""
-    found = _read(turn, question)
-    return isinstance(found, ReadAnswer)
+        return _Unread.OUT_OF_BOUNDS

@@ -2,49 +2,58 @@
 
 from __future__ import annotations
 
-from bot.actions.advice import advise
-from bot.actions.crisis import answer_crisis
-from bot.actions.leaving import leave, talk_of_abuse, wrong_person
-from bot.actions.passing_on import call_person, pass_on_appointment, pass_on_medicine
-from bot.actions.report import assess
-from bot.actions.small_talk import chat
+from bot.actions.advice import GiveAdvice
+from bot.actions.capability import Capability, Slots, slots_of
+from bot.actions.crisis import Crisis
+from bot.actions.leaving import Abuse, OptOut, WrongNumber
+from bot.actions.passing_on import Appointment, CallPerson, MedicineQuestion, NoteMedicine
+from bot.actions.report import BesideReport, ReportWell, assess
+from bot.actions.small_talk import Cancel, ChangeLanguage, SmallTalk
 from bot.actions.turn import Turn
-from care.lexicon import present_symptoms
 from care.understanding import Intent
 
+_HANDLED: dict[str, type[BesideReport]] = {
+    Intent.ASK_ADVICE: GiveAdvice,
+    Intent.ASK_MEDICINE: MedicineQuestion,
+    Intent.MEDICINE_TAKEN: NoteMedicine,
+    Intent.MEDICINE_MISSED: NoteMedicine,
+    Intent.MEDICINE_LATER: NoteMedicine,
+    Intent.ASK_APPOINTMENT: Appointment,
+    Intent.REQUEST_PERSON: CallPerson,
+    Intent.CHANGE_LANGUAGE: ChangeLanguage,
+    Intent.ABUSE: Abuse,
+    Intent.REPORT_WELL: ReportWell,
+    Intent.GREET: SmallTalk,
+    Intent.THANKS: SmallTalk,
+    Intent.GOODBYE: SmallTalk,
+    Intent.BOT_CHALLENGE: SmallTalk,
+    Intent.HELP: SmallTalk,
+}
+_LEAVING: dict[str, type[Capability]] = {Intent.CRISIS: Crisis, Intent.OPT_OUT: OptOut, Intent.WRONG_NUMBER: WrongNumber}
+_NO_ANSWERS = frozenset({*_LEAVING, Intent.ASK_ADVICE, Intent.ASK_MEDICINE, Intent.ASK_APPOINTMENT, Intent.REQUEST_PERSON})
+_SHORT_ANSWER = 2
+ENDED: Slots = {"answer": "done", "questions": None, "contact": None, "clarifying": None}
+"""The check-in ends, unfinished."""
 
-def interrupt(turn: Turn) -> bool | None:
-    """Handles what is no answer: True where the check-in ends with it, False where it goes on, None where it was nothing of the kind."""
-    match turn.intent:
-        case Intent.CRISIS:
-            answer_crisis(turn)
-        case Intent.OPT_OUT:
-            leave(turn)
-            return True
-        case Intent.WRONG_NUMBER:
-            wrong_person(turn)
-            return True
-        case Intent.CANCEL:
-            turn.say("cancelled")
-            return True
-        case Intent.REPORT_SYMPTOM:
-            assess(turn, turn.text, turn.understanding)
-        case Intent.ASK_ADVICE:
-            advise(turn)
-        case Intent.ASK_MEDICINE:
-            pass_on_medicine(turn)
-        case Intent.ASK_APPOINTMENT:
-            pass_on_appointment(turn)
-        case Intent.REQUEST_PERSON:
-            call_person(turn)
-        case Intent.ABUSE:
-            talk_of_abuse(turn)
-        case Intent.REPEAT:
-            pass
-        case Intent.GREET | Intent.THANKS | Intent.GOODBYE | Intent.BOT_CHALLENGE | Intent.HELP:
-            chat(turn)
-        case _:
-            if not present_symptoms(turn.text):
-                return None
-            assess(turn, turn.text, turn.understanding)
-    return False
+
+def asks_something(turn: Turn) -> bool:
+    """Whether the message is about something else although a number or a yes is in it ("no more of these messages, please")."""
+    return turn.intent in _NO_ANSWERS and len(turn.text.split()) > _SHORT_ANSWER
+
+
+def interrupt(turn: Turn) -> Slots | None:
+    """Handles what is no answer: the slots after it (`ENDED` where the check-in ends with it); None where it was nothing of the kind."""
+    leaving = _LEAVING.get(turn.intent)
+    if leaving:
+        return slots_of(leaving().act(turn)) | ENDED
+    handled = _HANDLED.get(turn.intent)
+    if turn.reports or (handled is None and turn.tells_symptom):
+        slots = assess(turn)
+        follows = handled is not None and handled.follows and not slots["paused"]
+        return slots | (slots_of(handled().answer(turn)) if handled and follows else {})
+    if turn.intent == Intent.CANCEL:
+        Cancel().act(turn)
+        return ENDED
+    if turn.intent == Intent.REPEAT:
+        return {}
+    return slots_of(handled().answer(turn)) if handled else None

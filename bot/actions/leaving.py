@@ -5,59 +5,44 @@ from __future__ import annotations
 from rasa_sdk.events import SlotSet
 
 from bot.actions.capability import Capability, Events
+from bot.actions.report import BesideReport
 from bot.actions.turn import Turn
 from care.acuity import Acuity
-from care.redflags import check
 from care.turns.dialogue import ConsentEffect
 
 
 class OptOut(Capability):
-    """No more messages, in the patient's own words."""
+    """Honours the wish at once, and lets a person check that it was one. A red flag in the same words is not lost: the rules saw it on acceptance."""
 
     called = "action_opt_out"
 
     def act(self, turn: Turn) -> Events:
-        leave(turn)
+        turn.say("opt_out_confirm")
+        turn.do(ConsentEffect(granted=False, words=turn.text))
+        acuity = Acuity.URGENT if turn.flagged else Acuity.ROUTINE
+        turn.escalate("opt_out_wish", acuity, "The patient asked in free text for no more messages; messages are off.")
         return []
 
 
 class WrongNumber(Capability):
-    """Not the patient."""
+    """Not the patient: stops writing to the number until a person has checked it."""
 
     called = "action_wrong_number"
 
     def act(self, turn: Turn) -> Events:
-        wrong_person(turn)
+        turn.say("wrong_number")
+        turn.do(ConsentEffect(granted=False, words=turn.text))
+        turn.escalate("wrong_number", Acuity.ROUTINE, "The number may not be the patient's; messages are off until it is checked.")
         return []
 
 
-class Abuse(Capability):
+class Abuse(BesideReport):
     """Insults: answered calmly; the second time a person looks."""
 
     called = "action_abuse"
 
-    def act(self, turn: Turn) -> Events:
-        return talk_of_abuse(turn)
-
-
-def leave(turn: Turn) -> None:
-    """Honours the wish at once, and lets a person check that it was one. A red flag in the same words is not lost: the rules saw it on acceptance."""
-    turn.say("opt_out_confirm")
-    turn.do(ConsentEffect(granted=False, words=turn.text))
-    acuity = Acuity.URGENT if check(turn.text, turn.context.clinical) else Acuity.ROUTINE
-    turn.escalate("opt_out_wish", acuity, "The patient asked in free text for no more messages; messages are off.")
-
-
-def wrong_person(turn: Turn) -> None:
-    """Stops writing to the number until a person has checked it."""
-    turn.say("wrong_number")
-    turn.do(ConsentEffect(granted=False, words=turn.text))
-    turn.escalate("wrong_number", Acuity.ROUTINE, "The number may not be the patient's; messages are off until it is checked.")
-
-
-def talk_of_abuse(turn: Turn) -> Events:
-    """Answers an insult."""
-    turn.say("abuse")
-    if turn.slot("insults"):
-        turn.escalate("abuse", Acuity.ROUTINE, "The patient is upset with the service.")
-    return [SlotSet("insults", (turn.slot("insults") or 0) + 1)]
+    def answer(self, turn: Turn) -> Events:
+        turn.say("abuse")
+        if turn.slot("insults"):
+            turn.escalate("abuse", Acuity.ROUTINE, "The patient is upset with the service.")
+        return [SlotSet("insults", (turn.slot("insults") or 0) + 1)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bot.actions.capability import Capability, Events
+from bot.actions.capability import Events
+from bot.actions.report import BesideReport
 from bot.actions.turn import Turn
 from care.acuity import Acuity
 from care.turns.dialogue import AnswerEffect
@@ -15,12 +16,13 @@ _NOTED = {
 }
 
 
-class NoteMedicine(Capability):
+class NoteMedicine(BesideReport):
     """Taken, missed or later."""
 
     called = "action_note_medicine"
+    follows = True
 
-    def act(self, turn: Turn) -> Events:
+    def answer(self, turn: Turn) -> Events:
         key, value = _NOTED[turn.intent]
         turn.do(AnswerEffect(question="medicine", value=value, words=turn.text, contact=turn.context.contact))
         if value == "no":
@@ -29,49 +31,37 @@ class NoteMedicine(Capability):
         return []
 
 
-class MedicineQuestion(Capability):
+class MedicineQuestion(BesideReport):
     """Never answered by us."""
 
     called = "action_medicine_question"
+    follows = True
 
-    def act(self, turn: Turn) -> Events:
-        pass_on_medicine(turn)
+    def answer(self, turn: Turn) -> Events:
+        turn.say("medicine_passed_on")
+        turn.escalate("medicine_question", Acuity.ROUTINE, "The patient has a question about a medicine.")
         return []
 
 
-class Appointment(Capability):
+class Appointment(BesideReport):
     """Passed to a person."""
 
     called = "action_appointment"
+    follows = True
 
-    def act(self, turn: Turn) -> Events:
-        pass_on_appointment(turn)
+    def answer(self, turn: Turn) -> Events:
+        turn.say("appointment_passed_on")
+        turn.escalate("appointment", Acuity.ROUTINE, "The patient asks about an appointment.")
         return []
 
 
-class CallPerson(Capability):
-    """The patient wants a person."""
+class CallPerson(BesideReport):
+    """The patient wants a person, who is asked to get in touch."""
 
     called = "action_call_person"
+    follows = True
 
-    def act(self, turn: Turn) -> Events:
-        call_person(turn)
+    def answer(self, turn: Turn) -> Events:
+        turn.say("person_coming")
+        turn.escalate("handoff_request", Acuity.URGENT, "The patient asks to speak with a person.")
         return []
-
-
-def pass_on_medicine(turn: Turn) -> None:
-    """A medicine question goes to a person."""
-    turn.say("medicine_passed_on")
-    turn.escalate("medicine_question", Acuity.ROUTINE, "The patient has a question about a medicine.")
-
-
-def pass_on_appointment(turn: Turn) -> None:
-    """A question about a visit goes to a person."""
-    turn.say("appointment_passed_on")
-    turn.escalate("appointment", Acuity.ROUTINE, "The patient asks about an appointment.")
-
-
-def call_person(turn: Turn) -> None:
-    """A person is asked to get in touch."""
-    turn.say("person_coming")
-    turn.escalate("handoff_request", Acuity.URGENT, "The patient asks to speak with a person.")

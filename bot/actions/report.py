@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from rasa_sdk.events import SlotSet
+from abc import abstractmethod
+from datetime import date
 
-from bot.actions.capability import Capability, Events
+from pydantic import Field
+
+from bot.actions.capability import Capability, Events, Slots, slot_events
 from bot.actions.turn import Turn, triage_service, yes_no_buttons
-from care.acuity import Acuity
-from care.answers import read_answer
+from care.acuity import Acuity, highest
+from care.answers import is_skip, read_answer
 from care.knowledge import knowledge
 from care.knowledge.model import Question, QuestionKind
 from care.settings import settings
+from care.texts import scripted
 from care.triage.model import Report, Triage
 from care.turns.dialogue import Reply, ReportEffect
-from care.understanding import Understanding
+from care.understanding import Frozen, Intent
 
 _MOST_QUESTIONS = 3
 _YES_NO = Question(id="clarifier", kind=QuestionKind.YES_NO, text={"en": ""}, sources=["-"])
+_REPLIES = {
+    Acuity.SELF_CARE: "self_care_reply",
+    Acuity.ROUTINE: "routine_reply",
+    Acuity.URGENT: "urgent_reply",
+    Acuity.EMERGENCY: "emergency_warning",
+}
+
+
+class Clarifying(Frozen):
+    """The slot `clarifying`: a report, its acuity so far, the questions left (the first one is open) and those asked before, good on one day."""
+
+    report: str
+    acuity: Acuity
+    questions: list[str] = Field(min_length=1)
+    asked: list[str] = Field(default_factory=list)
+    day: date
 
 
 class AssessReport(Capability):
@@ -25,58 +45,132 @@ class AssessReport(Capability):
     called = "action_assess_report"
 
     def act(self, turn: Turn) -> Events:
-        return assess(turn, turn.text, turn.understanding)
+        slots = answer_clarifier(turn)
+        return asked(turn, assess(turn) if slots is None else slots)
 
 
-class ReportWell(Capability):
-    """The patient is well; said so, unless the rules hear something else."""
+class BesideReport(Capability):
+    """A capability for words that may tell of a symptom as well: that is assessed first, and the rest follows only where `follows`."""
+
+    follows = False
+
+    def act(self, turn: Turn) -> Events:
+        if not turn.reports:
+            return self.answer(turn)
+        slots = assess(turn)
+        events = self.answer(turn) if self.follows and not slots["paused"] else []
+        return [*asked(turn, slots), *events]
+
+    @abstractmethod
+    def answer(self, turn: Turn) -> Events:
+        """What the capability does where the words are no report, or beside it."""
+
+
+class ReportWell(BesideReport):
+    """The patient is well."""
 
     called = "action_report_well"
 
-    def act(self, turn: Turn) -> Events:
+    def answer(self, turn: Turn) -> Events:
         turn.say("report_well")
         return []
 
 
-def assess(turn: Turn, text: str, understanding: Understanding | None) -> Events:
-    """Triages the report, answers, calls a person where one is needed, and asks the first clarifying question."""
-    triage = _decide(turn, text, understanding)
-    turn.do(ReportEffect(words=text, triage=triage))
-    _call_person(turn, triage)
-    turn.reply(Reply(text=triage.reply, key=f"report_{triage.acuity}", safety=triage.acuity is Acuity.EMERGENCY))
-    questions = _clarifiers(triage)
-    if not questions:
-        return [SlotSet("clarifying", None)]
-    _ask(turn, questions[0])
-    return [SlotSet("clarifying", {"report": text, "acuity": triage.acuity.value, "questions": questions})]
+def assess(turn: Turn, words: str | None = None, least: Acuity = Acuity.SELF_CARE) -> Slots:
+    """Triages `words` (else the whole message), joined to a report that is still being clarified; answers, and calls a person where one is needed.
+
+    `least` is the acuity that something else has settled: the answer is no milder.
+    """
+    before = clarifying(turn)
+    said = words or turn.text
+    text = f"{before.report}\n{said}" if before else said
+    triage = _decide(turn, text)
+    acuity = _conclude(turn, text, triage, least)
+    known = [*before.asked, before.questions[0]] if before else []
+    questions = _clarifiers(triage.symptoms, acuity, known)
+    left = Clarifying(report=text, acuity=acuity, questions=questions, asked=known, day=turn.context.today) if questions else None
+    return {"clarifying": left and left.model_dump(mode="json"), "paused": acuity is Acuity.EMERGENCY}
 
 
-def answer_clarifier(turn: Turn) -> Events | None:
-    """Takes a yes or no to the open clarifying question; None where the message is none, so that it is read afresh."""
-    open_question = turn.slot("clarifying")
-    answer = read_answer(_YES_NO, turn.text)
-    if not open_question or answer is None:
+def answer_clarifier(turn: Turn) -> Slots | None:
+    """Takes a yes, a no or an "I don't know" to the open clarifying question; None where the message is none, so that it is read afresh."""
+    now = clarifying(turn)
+    if now is None:
         return None
-    asked, *left = open_question["questions"]
-    report = open_question["report"]
-    if answer.value is True:
-        report = f"{report}\n{knowledge().clarifiers[asked].finding}"
-        triage = _decide(turn, report, None)
+    yes = yes_or_no(turn)
+    if yes is None or turn.intent == Intent.UNSURE:
+        unsure = is_skip(turn.text) or turn.intent == Intent.UNSURE
+        return pass_over(turn) if unsure and not turn.tells_symptom else None
+    if not yes:
+        return assess(turn) if turn.tells_symptom else _next(turn, now)
+    finding = knowledge().clarifiers[now.questions[0]].finding
+    report = "\n".join([now.report, finding, *([turn.text] if turn.tells_symptom else [])])
+    triage = _decide(turn, report)
+    if triage.acuity.rank <= now.acuity.rank:
         turn.do(ReportEffect(words=report, triage=triage))
-        if triage.acuity.rank > Acuity(open_question["acuity"]).rank:
-            _call_person(turn, triage)
-            turn.reply(Reply(text=triage.reply, key=f"report_{triage.acuity}", safety=triage.acuity is Acuity.EMERGENCY))
-            return [SlotSet("clarifying", None)]
-    if not left:
-        turn.say("self_care_reply" if open_question["acuity"] == Acuity.SELF_CARE else "routine_reply")
-        return [SlotSet("clarifying", None)]
-    _ask(turn, left[0])
-    return [SlotSet("clarifying", {**open_question, "report": report, "questions": left})]
+        return _next(turn, now.model_copy(update={"report": report}))
+    _conclude(turn, report, triage)
+    return {"clarifying": None, "paused": triage.acuity is Acuity.EMERGENCY}
 
 
-def _decide(turn: Turn, text: str, understanding: Understanding | None) -> Triage:
+def pass_over(turn: Turn) -> Slots:
+    """Leaves the open clarifying question unanswered; a person is told."""
+    now = clarifying(turn)
+    if now is None:
+        return {}
+    if now.acuity.rank < Acuity.URGENT.rank:
+        turn.escalate("triage_unsure", Acuity.ROUTINE, "The patient could not answer a question about a report.")
+    return _next(turn, now)
+
+
+def asked(turn: Turn, slots: Slots) -> Events:
+    """Asks the clarifying question that `slots` leave open."""
+    if slots.get("clarifying"):
+        ask_clarifier(turn, Clarifying.model_validate(slots["clarifying"]))
+    return slot_events(slots)
+
+
+def ask_clarifier(turn: Turn, now: Clarifying) -> None:
+    """Puts the open question."""
+    texts = knowledge().clarifiers[now.questions[0]].text
+    turn.ask(texts.get(turn.context.clinical.language, texts["en"]), f"clarify_{now.questions[0]}", yes_no_buttons())
+
+
+def clarifying(turn: Turn) -> Clarifying | None:
+    """The report that is being clarified."""
+    now = Clarifying.model_validate(turn.slot("clarifying")) if turn.slot("clarifying") else None
+    return now if now and now.day == turn.context.today else None
+
+
+def yes_or_no(turn: Turn) -> bool | None:
+    """The yes or no that the message begins with; None where it is neither."""
+    answer = None if is_skip(turn.text) else read_answer(_YES_NO, turn.text)
+    return None if answer is None else answer.value is True
+
+
+def _decide(turn: Turn, text: str) -> Triage:
+    understanding = turn.understanding if text == turn.text else None
     report = Report(text=text, context=turn.context.clinical, understanding=understanding)
     return triage_service().assess(report, settings().reply_deadline_s - 1.5)
+
+
+def _conclude(turn: Turn, text: str, triage: Triage, least: Acuity = Acuity.SELF_CARE) -> Acuity:
+    """Has the report kept, calls a person, and answers; the acuity answered for."""
+    turn.do(ReportEffect(words=text, triage=triage))
+    _call_person(turn, triage)
+    acuity = highest([triage.acuity, least])
+    reply = triage.reply if acuity is triage.acuity else scripted(_REPLIES[acuity], turn.context.clinical.language)
+    turn.reply(Reply(text=reply, key=f"report_{acuity}", safety=acuity is Acuity.EMERGENCY))
+    return acuity
+
+
+def _next(turn: Turn, now: Clarifying) -> Slots:
+    """The next question; after the last one the answer to the report stands as it was."""
+    asked_now, *left = now.questions
+    if left:
+        return {"clarifying": now.model_copy(update={"questions": left, "asked": [*now.asked, asked_now]}).model_dump(mode="json")}
+    turn.say(_REPLIES[now.acuity])
+    return {"clarifying": None}
 
 
 def _call_person(turn: Turn, triage: Triage) -> None:
@@ -87,14 +181,8 @@ def _call_person(turn: Turn, triage: Triage) -> None:
         turn.escalate("triage_unsure", Acuity.ROUTINE, f"A report needs a person's look: {triage.person_reason}")
 
 
-def _clarifiers(triage: Triage) -> list[str]:
-    """Questions on the symptoms found whose yes would raise the acuity, the most telling first."""
-    if triage.acuity is Acuity.EMERGENCY:
-        return []
-    fitting = [each for each in knowledge().clarifiers.values() if set(each.symptoms) & set(triage.symptoms) and each.raises_to.rank > triage.acuity.rank]
-    return [each.id for each in sorted(fitting, key=lambda each: -each.raises_to.rank)][:_MOST_QUESTIONS]
-
-
-def _ask(turn: Turn, clarifier: str) -> None:
-    texts = knowledge().clarifiers[clarifier].text
-    turn.ask(texts.get(turn.context.clinical.language, texts["en"]), f"clarify_{clarifier}", yes_no_buttons())
+def _clarifiers(symptoms: list[str], acuity: Acuity, known: list[str]) -> list[str]:
+    """Questions on the symptoms whose yes would raise the acuity, the most telling first; three in all, with those asked before."""
+    fitting = [each for each in knowledge().clarifiers.values() if set(symptoms) & set(each.symptoms) and each.raises_to.rank > acuity.rank]
+    fresh = [each.id for each in sorted(fitting, key=lambda each: -each.raises_to.rank) if each.id not in known]
+    return fresh[: max(0, _MOST_QUESTIONS - len(known))]

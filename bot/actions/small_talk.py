@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from rasa_sdk.events import FollowupAction, SlotSet
+from rasa_sdk.events import SlotSet
 
 from bot.actions.capability import Capability, Events
+from bot.actions.consent import ask_consent_again
+from bot.actions.report import BesideReport, ask_clarifier, clarifying
 from bot.actions.turn import Turn
 from care.acuity import Acuity
 
 
-class SmallTalk(Capability):
-    """Hello, thanks, goodbye, what are you, how does this work."""
+class SmallTalk(BesideReport):
+    """Hello, thanks, goodbye, what are you, how does this work: the scripted text of the intent."""
 
     called = "action_small_talk"
 
-    def act(self, turn: Turn) -> Events:
-        chat(turn)
+    def answer(self, turn: Turn) -> Events:
+        turn.say(turn.intent)
         return []
 
 
@@ -25,33 +27,32 @@ class Repeat(Capability):
     called = "action_repeat"
 
     def act(self, turn: Turn) -> Events:
-        if turn.slot("questions"):
-            return [FollowupAction("check_in_form")]
+        if now := clarifying(turn):
+            ask_clarifier(turn, now)
+            return []
+        if turn.context.consent != "granted":
+            return ask_consent_again(turn)
         turn.say("repeat_nothing")
         return []
 
 
-class Cancel(Capability):
+class Cancel(BesideReport):
     """Never mind."""
 
     called = "action_cancel"
 
-    def act(self, turn: Turn) -> Events:
+    def answer(self, turn: Turn) -> Events:
         turn.say("cancelled")
         return [SlotSet("clarifying", None)]
 
 
-class ChangeLanguage(Capability):
+class ChangeLanguage(BesideReport):
     """Another language: a person sets it."""
 
     called = "action_change_language"
+    follows = True
 
-    def act(self, turn: Turn) -> Events:
+    def answer(self, turn: Turn) -> Events:
         turn.say("change_language")
         turn.escalate("language", Acuity.ROUTINE, "The patient asks for another language.")
         return []
-
-
-def chat(turn: Turn) -> None:
-    """The scripted text of the intent."""
-    turn.say(turn.intent)

@@ -10,7 +10,10 @@ from rasa_sdk import Tracker
 from rasa_sdk.executor import CollectingDispatcher
 
 from aftercare.assembly import build_triage
+from bot.actions.plain_words import plain_intent
 from care.acuity import Acuity
+from care.lexicon import present_symptoms
+from care.redflags import check
 from care.settings import settings
 from care.texts import scripted
 from care.triage.service import TriageService
@@ -47,10 +50,31 @@ class Turn:
         raw = self.tracker.latest_message.get("understanding")
         return Understanding.model_validate(raw) if raw else None
 
-    @property
+    @cached_property
     def intent(self) -> str:
-        """The first intent's name."""
-        return str(self.tracker.latest_message["intent"]["name"])
+        """The first intent's name; words that mean one thing alone go before what the encoder heard."""
+        plain = plain_intent(self.text) if self.understanding is not None else None
+        return str(plain or self.tracker.latest_message["intent"]["name"])
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first action of the turn: the one that the patient's words called for."""
+        return self.understanding is not None and self.tracker.latest_action_name == "action_listen"
+
+    @cached_property
+    def flagged(self) -> bool:
+        """Whether a red-flag rule fires on the words."""
+        return bool(check(self.text, self.context.clinical))
+
+    @cached_property
+    def tells_symptom(self) -> bool:
+        """Whether the rules or the lexicon find a symptom in the words."""
+        return self.flagged or bool(present_symptoms(self.text))
+
+    @cached_property
+    def reports(self) -> bool:
+        """Whether the words are a report, beside whatever else they are."""
+        return self.flagged or self._heard(Intent.REPORT_SYMPTOM)
 
     def slot(self, name: str) -> Any:
         """A slot's value."""
@@ -77,9 +101,8 @@ class Turn:
         """Calls a person."""
         self.do(EscalationEffect(reason=reason, acuity=acuity, summary=summary))
 
-    def has(self, *intents: Intent) -> bool:
-        """Whether the encoder heard any of these."""
-        return self.understanding is not None and any(score.name in intents for score in self.understanding.intents)
+    def _heard(self, intent: Intent) -> bool:
+        return self.understanding is not None and any(score.name is intent for score in self.understanding.intents)
 
 
 def yes_no_buttons() -> list[QuickReply]:

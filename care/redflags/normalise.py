@@ -63,12 +63,17 @@ def _spelling() -> dict[str, str]:
 
 
 @cache
-def _vocabulary() -> frozenset[str]:
-    """The words the rules look for, and ordinary words that look like them and must not be bent."""
+def _rule_words() -> frozenset[str]:
+    """The words the rules look for: what a misspelling is mended to."""
     patterns = (pattern for flag in knowledge().red_flags.values() for group in flag.all for pattern in group)
-    words = {word for pattern in patterns for word in re.findall(r"[a-z]{4,}", re.sub(r"\\[bwsd]", " ", pattern))}
-    words |= {word for symptom in knowledge().symptoms.values() for synonym in symptom.synonyms for word in re.findall(r"[a-z]{4,}", synonym)}
-    return frozenset(words) | _ORDINARY
+    return frozenset(word for pattern in patterns for word in re.findall(r"[a-z]{4,}", re.sub(r"\\[bwsd]", " ", pattern)))
+
+
+@cache
+def _vocabulary() -> frozenset[str]:
+    """Words that are right as they stand: those of the rules and of the symptoms, and ordinary ones that look like them."""
+    words = {word for symptom in knowledge().symptoms.values() for synonym in symptom.synonyms for word in re.findall(r"[a-z]{4,}", synonym)}
+    return _rule_words() | words | _ORDINARY
 
 
 _ORDINARY = frozenset(
@@ -313,5 +318,5 @@ _ORDINARY = frozenset(
 @cache
 def _near() -> dict[str, str]:
     """Words one letter apart: each vocabulary word by itself and by itself less one letter."""
-    known = sorted(word for word in _vocabulary() - _ORDINARY if len(word) >= _MIN_REPAIRED)
+    known = sorted(word for word in _rule_words() - _ORDINARY if len(word) >= _MIN_REPAIRED)
     return {near: word for word in known for near in _deletions(word)}

@@ -148,8 +148,8 @@ class TurnRunner:
         """Replies, escalations, answers and the dialogue's state, in the transaction that marks the message handled."""
         now = self._clock.now()
         carry_out(session, inbound, response.effects, now)
-        # A red flag was answered when the message was accepted; the same warning is not said twice.
-        warned = inbound.flagged is Acuity.EMERGENCY
+        # A red flag is answered when the message is accepted; the same warning is not said twice.
+        warned = session.scalar(select(Outbound.id).where(Outbound.inbound_id == inbound.id, Outbound.safety).limit(1)) is not None
         replies = [
             OutboundText(reply.text, key=reply.key, safety=reply.safety, quick_replies=[button.model_dump() for button in reply.quick_replies])
             for reply in response.replies

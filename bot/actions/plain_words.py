@@ -1,0 +1,41 @@
+"""Words that mean one thing when they stand alone, most of them because our own texts ask for them: no model is needed to obey them."""
+
+from __future__ import annotations
+
+from care.redflags.normalise import normalise
+from care.understanding import Intent
+
+_MEANT = {
+    Intent.AFFIRM: ("yes", "y", "si"),
+    Intent.DENY: ("no", "n"),
+    Intent.OPT_OUT: ("stop", "stop all", "unsubscribe", "opt out", "alto", "basta"),
+    Intent.HELP: ("help", "info", "ayuda"),
+    Intent.REQUEST_PERSON: ("person", "a person", "human", "a human", "persona", "una persona"),
+    Intent.WRONG_NUMBER: ("wrong number", "wrong person", "you have the wrong number", "you have the wrong person", "numero equivocado"),
+    Intent.CANCEL: ("cancel", "never mind", "nevermind", "forget it", "cancelar", "olvidelo"),
+    Intent.REPEAT: ("repeat", "repeat that", "say again", "say that again", "repetir", "repita"),
+}
+_ACTIONS = {
+    Intent.AFFIRM: "action_answer_yes_no",
+    Intent.DENY: "action_answer_yes_no",
+    Intent.OPT_OUT: "action_opt_out",
+    Intent.HELP: "action_small_talk",
+    Intent.REQUEST_PERSON: "action_call_person",
+    Intent.WRONG_NUMBER: "action_wrong_number",
+    Intent.CANCEL: "action_cancel",
+    Intent.REPEAT: "action_repeat",
+}
+_INTENTS = {words: intent for intent, phrases in _MEANT.items() for words in phrases}
+_POLITE = frozenset({"please", "sorry", "por", "favor", "perdon"})
+
+
+def plain_intent(text: str) -> Intent | None:
+    """The intent of a message that is one of these words and no more."""
+    words = normalise(text[:100], repair=False).split()
+    return _INTENTS.get(" ".join(word for word in words if word not in _POLITE))
+
+
+def plain_action(text: str) -> str | None:
+    """The action that such a message calls for."""
+    intent = plain_intent(text)
+    return _ACTIONS[intent] if intent else None
