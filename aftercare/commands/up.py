@@ -57,6 +57,7 @@ def run_in_front(demo: bool) -> None:
                     if demo:
                         seed(current)
                     where_to_go(live.console, current, demo)
+                    supervisor.extra["ready"] = True
 
             supervisor.watch(show)
     finally:
@@ -76,14 +77,10 @@ def run_detached(demo: bool) -> None:
             [sys.executable, "-m", "aftercare", "up", "--demo" if demo else "--no-demo"],
             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=ROOT,
         )  # fmt: skip
-    ready = current.home / "run/ready"
-    ready.unlink(missing_ok=True)
     end = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < end and child.poll() is None:
         state = running_state()
-        if state and all(process["state"] == "ready" for process in state["processes"]):
-            if demo:
-                seed(current)
+        if state and state.get("ready"):
             where_to_go(_out, current, demo)
             return
         time.sleep(0.5)
