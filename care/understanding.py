@@ -56,6 +56,15 @@ class SpanLabel(StrEnum):
     TIME = "time"
 
 
+class SymptomStatus(StrEnum):
+    """Whose a symptom is, and when: the patient's own now, one that is denied, one of somebody else, or one of the patient's past."""
+
+    PRESENT = "present"
+    DENIED = "denied"
+    OTHER = "other"
+    PAST = "past"
+
+
 class Frozen(BaseModel):
     """Base of the types that cross a border: immutable, unknown fields refused."""
 
@@ -63,13 +72,14 @@ class Frozen(BaseModel):
 
 
 class Span(Frozen):
-    """Marked words: `text[start:end]`, in characters, with the encoder's confidence."""
+    """Marked words: `text[start:end]`, in characters, with the encoder's confidence. `status` is set on symptoms alone."""
 
     label: SpanLabel
     text: str
     start: int = Field(ge=0)
     end: int = Field(ge=0)
     confidence: float = Field(ge=0, le=1)
+    status: SymptomStatus | None = None
 
 
 class IntentScore(Frozen):
@@ -83,19 +93,20 @@ class Understanding(Frozen):
     """The answer of `POST /v1/understand`, and under `understanding` of Rasa's `/model/parse`.
 
     `intents` holds every intent over its threshold, most probable first, and is empty where the encoder is not sure;
-    `acuity` sums to 1.
+    `acuity` sums to 1. `called` is the acuity under thresholds that lean to the serious side, chosen so that few emergencies are missed.
     """
 
     text: str
     intents: list[IntentScore]
     spans: list[Span]
     acuity: dict[Acuity, float]
+    called: Acuity | None = None
     version: str
 
     @property
     def acuity_level(self) -> Acuity:
-        """The most probable acuity."""
-        return max(self.acuity, key=lambda level: self.acuity[level])
+        """The acuity called, or the most probable one where none was."""
+        return self.called or max(self.acuity, key=lambda level: self.acuity[level])
 
 
 class Understander(Protocol):

@@ -1,4 +1,4 @@
-"""The labelled messages: one YAML file a voice, `[words](label)` markup read into text and character spans."""
+"""The labelled messages: one YAML file a voice, `[words](label)` or `[words](symptom:status)` markup read into text and character spans."""
 
 from __future__ import annotations
 
@@ -11,31 +11,37 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from care.acuity import Acuity
-from care.understanding import Intent, SpanLabel
+from care.understanding import Intent, SpanLabel, SymptomStatus
 
 CORPORA = Path(__file__).parent / "corpora"
 Split = Literal["train", "validation", "test"]
+Sex = Literal["male", "female"]
+_WRITTEN_STATUSES = [status for status in SymptomStatus if status is not SymptomStatus.PRESENT]
 _MARKED = re.compile(r"\[([^\[\]]*)\]\(([^()]*)\)")
 
 
 @dataclass(frozen=True)
 class LabelledSpan:
-    """Marked words: `text[start:end]` of their message."""
+    """Marked words: `text[start:end]` of their message. `status` is set on symptoms alone."""
 
     label: SpanLabel
     start: int
     end: int
+    status: SymptomStatus | None = None
 
 
 @dataclass(frozen=True)
 class Example:
-    """A labelled message, its text without markup."""
+    """A labelled message, its text without markup. `age` in years and `sex` are the patient's, where they are known."""
 
     voice: str
     text: str
     intents: tuple[Intent, ...]
     acuity: Acuity
     spans: tuple[LabelledSpan, ...]
+    protocol: str | None = None
+    age: float | None = None
+    sex: Sex | None = None
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,20 @@ class CorpusInvalid(Exception):
         self.problems = problems
 
 
-class _Message(BaseModel):
+class _Patient(BaseModel):
     model_config = ConfigDict(extra="forbid")
+    age: float | None = Field(None, ge=0, le=120)
+    sex: Sex | None = None
+
+
+class _Message(_Patient):
     text: str = Field(min_length=1)
     intents: list[Intent] = Field(min_length=1)
     acuity: Acuity
+    protocol: str | None = None
 
 
-class _Voice(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Voice(_Patient):
     voice: str
     about: str
     messages: list[Any] = Field(min_length=1)
@@ -93,13 +104,12 @@ def read_markup(marked: str) -> tuple[str, tuple[LabelledSpan, ...]]:
     spans: list[LabelledSpan] = []
     at = length = 0
     for match in _MARKED.finditer(marked):
-        words, label = match.groups()
-        if label not in set(SpanLabel):
-            raise MarkupInvalid(f"{label!r} is no span label; use one of {', '.join(SpanLabel)}")
+        words, marking = match.groups()
+        label, status = _marking(marking)
         if not words.strip() or words != words.strip():
             raise MarkupInvalid(f"the span [{words}]({label}) is empty or has a space at its border; move the space outside")
         before = marked[at : match.start()]
-        spans.append(LabelledSpan(SpanLabel(label), length + len(before), length + len(before) + len(words)))
+        spans.append(LabelledSpan(label, length + len(before), length + len(before) + len(words), status))
         pieces += [before, words]
         length += len(before) + len(words)
         at = match.end()
@@ -107,6 +117,19 @@ def read_markup(marked: str) -> tuple[str, tuple[LabelledSpan, ...]]:
     if "[" in text or "]" in text:
         raise MarkupInvalid("a square bracket is left over; write [words](label), without nesting, and no other square brackets")
     return text, tuple(spans)
+
+
+def _marking(marking: str) -> tuple[SpanLabel, SymptomStatus | None]:
+    label, _, status = marking.partition(":")
+    if label not in set(SpanLabel):
+        raise MarkupInvalid(f"{label!r} is no span label; use one of {', '.join(SpanLabel)}")
+    if label != SpanLabel.SYMPTOM:
+        if status:
+            raise MarkupInvalid(f"{marking!r}: only a symptom has a status; write {label!r}")
+        return SpanLabel(label), None
+    if ":" in marking and status not in _WRITTEN_STATUSES:
+        raise MarkupInvalid(f"{status!r} is no symptom status; use one of {', '.join(_WRITTEN_STATUSES)}, or none for a present symptom")
+    return SpanLabel.SYMPTOM, SymptomStatus(status or SymptomStatus.PRESENT)
 
 
 def read_voice(path: Path) -> list[Example]:
@@ -129,7 +152,18 @@ def read_voice(path: Path) -> list[Example]:
         except MarkupInvalid as error:
             problems.append(f"{where}: field text: {error}")
         else:
-            examples.append(Example(path.stem, text, tuple(dict.fromkeys(message.intents)), message.acuity, spans))
+            examples.append(
+                Example(
+                    path.stem,
+                    text,
+                    tuple(dict.fromkeys(message.intents)),
+                    message.acuity,
+                    spans,
+                    message.protocol,
+                    voice.age if message.age is None else message.age,
+                    message.sex or voice.sex,
+                )
+            )
     if problems:
         raise CorpusInvalid(problems)
     return examples
@@ -159,6 +193,11 @@ def read_corpus(folder: Path = CORPORA) -> Corpus:
         [example for name in splits.validation for example in voices[name]],
         [example for name in splits.test for example in voices[name]],
     )
+
+
+def words_of(text: str) -> str:
+    """The text's words alone, in lower case with single spaces: equal for messages that differ in punctuation and case."""
+    return " ".join("".join(char if char.isalnum() else " " for char in text.casefold()).split()) or text
 
 
 def _read_splits(path: Path) -> _Splits:
