@@ -8,12 +8,10 @@ from functools import cache
 from typing import TypeAlias
 
 from care.knowledge import knowledge
-from care.redflags import denied, set_aside
 from care.redflags.normalise import normalise
+from care.redflags.scope import Aside, literal_clauses
 
 _MAX_READ = 12_000
-_DENIAL_REACH = 160
-"""A denial stands at most this many characters before what it denies; reading no further keeps long texts fast."""
 _FILLERS = tuple(
     """
     my his her our the this that a an is are was were am been be so very really too quite pretty rather bit still just getting got gets
@@ -45,16 +43,16 @@ class FoundSymptom:
 def find_symptoms(text: str) -> list[FoundSymptom]:
     """The symptoms in `text`, each once, an affirmed mention before a denied one."""
     found: dict[str, FoundSymptom] = {}
-    for clause in _folded(text[:_MAX_READ]).split("\n"):
-        aside = set_aside(clause)
-        marked = _marked(clause)
+    for read in literal_clauses(text[:_MAX_READ]):
+        marked = _marked(_UNABLE.sub("cant", " ".join(read.clause.words)))
         for match in _pattern().finditer(marked):
             words = match.group(0).replace(_MARK, "")
             symptom = _meant(words)
             known = found.get(symptom)
             if known is None or known.negated or known.elsewhere:
-                before = marked[max(0, match.start() - _DENIAL_REACH) : match.start()].replace(_MARK, "")
-                found[symptom] = FoundSymptom(symptom, words, denied(before + words, len(before)), aside)
+                start = marked.count(" ", 0, match.start())
+                aside = read.aside(start, start + words.count(" ") + 1)
+                found[symptom] = FoundSymptom(symptom, words, aside is Aside.DENIED, aside is not None and aside is not Aside.DENIED)
     return list(found.values())
 
 

@@ -114,7 +114,7 @@ def _with_spoken(tokens: list[_Token]) -> list[_Token]:
     result: list[_Token] = []
     at = 0
     while at < len(words):
-        found = _spoken([token.text for token in words[at : at + 8]])
+        found = spoken([token.text for token in words[at : at + 8]])
         if found is None or (words[at].text == "one" and found[1] == 1 and result and result[-1].text in _NO_COUNT_AFTER):
             result.append(words[at])
             at += 1
@@ -125,7 +125,7 @@ def _with_spoken(tokens: list[_Token]) -> list[_Token]:
     return result
 
 
-def _spoken(words: list[str]) -> tuple[float, int] | None:
+def spoken(words: list[str]) -> tuple[float, int] | None:
     """The number that `words` begin with, and how many of them it takes."""
     whole = _whole(words)
     if whole is None:

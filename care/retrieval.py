@@ -51,13 +51,19 @@ def advice_for(text: str, symptoms: list[str], context: PatientContext, limit: i
     scored = []
     for advice in known.advice.values():
         of_another = context.protocol and advice.protocols and context.protocol not in advice.protocols
-        if of_another or barred.intersection(advice.not_for):
+        if of_another or advice.id in _of_red_flags() or barred.intersection(advice.not_for):
             continue
         score = _shared(words, advice.id) + _SYMPTOM_SCORE * len(set(symptoms).intersection(advice.symptoms)) ** 0.5
         if score >= _LEAST_SCORE:
             scored.append((score + _PROTOCOL_SCORE * (advice.id in own), advice))
     scored.sort(key=lambda pair: (-pair[0], pair[1].id))
     return [AdviceCandidate(id=advice.id, text=advice.text) for _, advice in scored[:limit]]
+
+
+@cache
+def _of_red_flags() -> frozenset[str]:
+    """What is said with a red flag and at no other time."""
+    return frozenset(each for flag in knowledge().red_flags.values() for each in flag.advice)
 
 
 def _shared(words: set[str], advice: str) -> float:

@@ -69,7 +69,7 @@ def _voice(path: Path) -> list[Labelled]:
 
 def rule_examples() -> list[Labelled]:
     """The texts on which the red-flag rules say they must fire, with the highest acuity that fires."""
-    texts = [(flag, text) for flag in knowledge().red_flags.values() for text in flag.must_fire]
+    texts = [(flag, text) for flag in knowledge().red_flags.values() for text in flag.must_fire if isinstance(text, str)]
     return [Labelled("rules", text, ("report_symptom",), highest([flag.acuity, *(hit.acuity for hit in check(text))])) for flag, text in texts]
 
 

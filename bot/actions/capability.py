@@ -62,6 +62,6 @@ def slots_of(events: Events) -> Slots:
 
 
 def _meant_by(turn: Turn) -> Capability | None:
-    """The capability that plain words ask for, whatever the encoder heard."""
-    name = plain_action(turn.text)
+    """The capability that a crisis or plain words ask for, whatever the encoder heard."""
+    name = "action_crisis" if turn.in_crisis else plain_action(turn.text)
     return _NAMED[name]() if name else None

@@ -6,7 +6,7 @@ from care.redflags.normalise import normalise
 from care.understanding import Intent
 
 _MEANT = {
-    Intent.AFFIRM: ("yes", "y", "si"),
+    Intent.AFFIRM: ("yes", "y", "si", "ok", "okay", "sure", "yep", "yeah", "yup", "i agree"),
     Intent.DENY: ("no", "n"),
     Intent.OPT_OUT: ("stop", "stop all", "unsubscribe", "opt out", "alto", "basta"),
     Intent.HELP: ("help", "info", "ayuda"),

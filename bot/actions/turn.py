@@ -16,6 +16,7 @@ from care.lexicon import present_symptoms
 from care.redflags import check
 from care.settings import settings
 from care.texts import scripted
+from care.triage.model import RedFlagHit
 from care.triage.service import TriageService
 from care.turns.dialogue import DialogueContext, Effect, EscalationEffect, QuickReply, Reply
 from care.understanding import Intent, Understanding
@@ -62,9 +63,19 @@ class Turn:
         return self.understanding is not None and self.tracker.latest_action_name == "action_listen"
 
     @cached_property
+    def hits(self) -> list[RedFlagHit]:
+        """The red-flag rules that fire on the words."""
+        return check(self.text, self.context.clinical)
+
+    @property
     def flagged(self) -> bool:
         """Whether a red-flag rule fires on the words."""
-        return bool(check(self.text, self.context.clinical))
+        return bool(self.hits)
+
+    @property
+    def in_crisis(self) -> bool:
+        """Whether the words speak of suicide or self-harm."""
+        return any(hit.rule.startswith("crisis") for hit in self.hits)
 
     @cached_property
     def tells_symptom(self) -> bool:

@@ -58,6 +58,10 @@ def _edges(known: Knowledge) -> Iterator[_Edge]:
         yield from _to(node, Relation.ANSWERED_BY, Kind.ADVICE, protocol.advice)
     for clarifier in known.clarifiers.values():
         yield from _to(Node(Kind.CLARIFIER, clarifier.id), Relation.ASKED_WITH, Kind.SYMPTOM, clarifier.symptoms)
+    for flag in known.red_flags.values():
+        node = Node(Kind.RED_FLAG, flag.id)
+        yield from ((Node(Kind.SYMPTOM, each), Relation.RAISES, node) for each in flag.symptoms)
+        yield from _to(node, Relation.ANSWERED_BY, Kind.ADVICE, flag.advice)
     for advice in known.advice.values():
         node = Node(Kind.ADVICE, advice.id)
         yield from ((Node(Kind.SYMPTOM, each), Relation.ANSWERED_BY, node) for each in advice.symptoms)

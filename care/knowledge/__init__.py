@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from care.knowledge.model import Advice, Clarifier, Complication, Entry, Medicine, Procedure, Protocol, Question, RedFlag, Symptom
+from care.knowledge.rules import Rules, RulesInvalid, compile_rules
 
 _HERE = Path(__file__).parent
 _REMEDIES = {
@@ -45,6 +46,7 @@ class Knowledge:
     complications: dict[str, Complication]
     medicines: dict[str, Medicine]
     procedures: dict[str, Procedure]
+    rules: Rules
     version: str
 
     def text(self, key: str, language: str = "en", **values: str) -> str:
@@ -62,17 +64,19 @@ def knowledge() -> Knowledge:
 def load(folder: Path) -> Knowledge:
     """Reads and checks a folder of knowledge files. Raises `KnowledgeInvalid`."""
     files = sorted(folder.rglob("*.yaml"))
+    red_flags = _entries(sorted((folder / "redflags").glob("*.yaml")), RedFlag)
     read = Knowledge(
         texts=_texts(folder / "texts.yaml"),
         questions=_entries(sorted((folder / "questions").glob("*.yaml")), Question),
         clarifiers=_entries([folder / "clarifiers.yaml"], Clarifier),
         protocols={protocol.id: protocol for path in sorted((folder / "protocols").glob("*.yaml")) for protocol in _parsed(path, Protocol, [_yaml(path)])},
-        red_flags=_entries(sorted((folder / "redflags").glob("*.yaml")), RedFlag),
+        red_flags=red_flags,
         advice=_entries(sorted((folder / "advice").glob("*.yaml")), Advice),
         symptoms=_entries(sorted((folder / "symptoms").glob("*.yaml")), Symptom),
         complications=_entries(sorted((folder / "complications").glob("*.yaml")), Complication),
         medicines=_entries(sorted((folder / "medicines").glob("*.yaml")), Medicine),
         procedures=_entries(sorted((folder / "procedures").glob("*.yaml")), Procedure),
+        rules=_rules(folder, red_flags),
         version=sha256(b"\x00".join(path.read_bytes() for path in files)).hexdigest()[:12],
     )
     _check_references(read)
@@ -135,6 +139,13 @@ def _texts(path: Path) -> dict[str, dict[str, str]]:
     return {str(key): dict(languages) for key, languages in raw.items()}
 
 
+def _rules(folder: Path, red_flags: dict[str, RedFlag]) -> Rules:
+    try:
+        return compile_rules(red_flags.values(), _yaml(folder / "words.yaml"), _yaml(folder / "scope.yaml"))
+    except RulesInvalid as error:
+        raise KnowledgeInvalid(str(error)) from error
+
+
 def _check_references(read: Knowledge) -> None:
     for protocol in read.protocols.values():
         for question in (name for day in protocol.schedule for name in day.questions):
@@ -179,5 +190,8 @@ def _graph_references(read: Knowledge) -> Iterator[tuple[str, Collection[str], C
         yield f"medicines/: entry {medicine.id}: field common", medicine.common, read.symptoms
         yield f"medicines/: entry {medicine.id}: field dangerous", medicine.dangerous, read.symptoms
         yield f"medicines/: entry {medicine.id}: field protocols", medicine.protocols, read.protocols
+    for flag in read.red_flags.values():
+        yield f"redflags/: entry {flag.id}: field symptoms", flag.symptoms, read.symptoms
+        yield f"redflags/: entry {flag.id}: field advice", flag.advice, read.advice
     for procedure in read.procedures.values():
         yield f"procedures/: entry {procedure.id}: field protocol", [procedure.protocol], read.protocols

@@ -253,20 +253,30 @@ class Protocol(Entry):
         return next((entry.questions for entry in self.schedule if entry.day == day), [])
 
 
+class InProtocol(Entry):
+    """A text of a patient who is followed up under a protocol."""
+
+    protocol: str
+    text: str
+
+
 class RedFlag(Reviewed):
     """A rule that by itself sets a minimum acuity.
 
-    It fires where one pattern of every group in `all` is found in one clause of the normalised text, not denied and not of somebody else. Patterns are
-    regular expressions over normalised words.
+    It fires where one pattern of `when` (in the language of `care.knowledge.patterns`) is found, not denied, not of somebody else, of the past or only
+    supposed, and no phrase of `unless` stands at it. `even_if_denied` is for words that nobody should overlook, whoever says them and however. `symptoms`
+    are what it is of, `advice` what the patient may be told at once. The texts are its tests.
     """
 
     acuity: Acuity
     reason: str
-    all: list[list[str]] = Field(min_length=1)
-    ignore_negation: bool = False
-    protocols: list[str] = Field(default_factory=list)
-    must_fire: list[str] = Field(min_length=1)
-    must_not_fire: list[str] = Field(default_factory=list)
+    when: list[str] = Field(min_length=1)
+    unless: list[str] = Field(default_factory=list)
+    even_if_denied: bool = False
+    symptoms: list[str] = Field(default_factory=list)
+    advice: list[str] = Field(min_length=1)
+    must_fire: list[str | InProtocol] = Field(min_length=4)
+    must_not_fire: list[str | InProtocol] = Field(min_length=3)
 
 
 class Advice(Reviewed):

@@ -14,7 +14,7 @@ from care.redflags import check
 from care.triage.model import PatientContext
 
 SUITES = Path(__file__).parent / "suites"
-PARAPHRASES_FLOOR, SILENCE_FLOOR = 0.41, 0.73
+PARAPHRASES_FLOOR, SILENCE_FLOOR = 0.80, 0.79
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ def test_a_named_method_is_never_taken_less_seriously() -> None:
 
 def test_ordinary_messages_are_seldom_flagged() -> None:
     flagged = [row["id"] for row in rows("ordinary") if level(row["text"], row.get("protocol")) >= 0]
-    assert len(flagged) <= 0.03 * len(rows("ordinary")), flagged
+    assert len(flagged) <= 0.015 * len(rows("ordinary")), flagged
 
 
 def test_paraphrases_of_red_flags_are_flagged() -> None:

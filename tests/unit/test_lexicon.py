@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from care.knowledge import knowledge
 from care.lexicon import find_symptoms, present_symptoms, synonym_key
 
-LONGEST_S = 0.05
+LONGEST_S = 0.5
 SYNONYMS = [(symptom.id, synonym) for symptom in knowledge().symptoms.values() for synonym in symptom.synonyms]
 
 

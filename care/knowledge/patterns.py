@@ -1,0 +1,312 @@
+"""The small language that red-flag rules are written in, and its matcher over the words of a clause.
+
+`word` is that word, `stem*` any word that begins so (two letters or more), `x?` a word with or without its last letter, `{class}` one of the phrases of
+`words.yaml`, `(a|b c)` either, `(a|b)?` there or not, `(a|b)*` any number of these, `...` up to five words between, `~` both parts in either order with up to
+six between, `#` a number, `YEAR` a year, `temperature>=38` a value read in the clause. ` & ` joins what one clause must hold, ` + ` what the message must hold
+anywhere, and `@protocol` in front keeps a pattern to patients of that protocol (any of several). Chinese is read character by character.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+GAP, NEAR = 5, 6
+_TOKEN = re.compile(r"\{\w+\}|\w+(?:>=|<=|>|<)[\d.]+|\.\.\.|\d+\.\d+|[()|?*~#]|[\u3400-\u9fff]|[^\W\u3400-\u9fff]+[*?]?")
+_VALUE = re.compile(r"(\w+?)(>=|<=|>|<)([\d.]+)")
+_COMPARE: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_LEAST_STEM = 2
+
+
+class PatternInvalid(ValueError):
+    """A pattern is not written in the language; the message says what is wrong and how to put it right."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A value read from words `start` to `end`, in the unit of its kind."""
+
+    kind: str
+    value: float
+    start: int
+    end: int
+
+
+@dataclass(eq=False)
+class Clause:
+    """The words of a clause, the values read in it, the places before which a comma stood, and those that a gap may not leap over."""
+
+    words: tuple[str, ...]
+    values: tuple[Reading, ...] = ()
+    commas: frozenset[int] = frozenset()
+    barriers: frozenset[int] = frozenset()
+    keys: tuple[frozenset[str], ...] = ()
+    all_keys: Set[str] = frozenset()
+    memo: dict[tuple[int, int], frozenset[int]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.keys = tuple(_keys(word) for word in self.words)
+        self.all_keys = frozenset().union(*self.keys, {f"<{value.kind}>" for value in self.values})
+
+
+def _keys(word: str) -> frozenset[str]:
+    """What a word answers to: itself, each of its beginnings, `#` for a number, `YEAR` for one of 1900 to 2099."""
+    if word[0].isdigit():
+        return frozenset({word, "#", "YEAR"} if len(word) == 4 and word.isdigit() and word[:2] in {"19", "20"} else {word, "#"})
+    return frozenset({word, *(f"{word[:length]}*" for length in range(_LEAST_STEM, len(word) + 1))})
+
+
+@dataclass(frozen=True, eq=False)
+class Word:
+    """One word, stem or number."""
+
+    key: str
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A value read in the clause that compares as asked."""
+
+    kind: str
+    sign: str
+    bound: float
+
+
+@dataclass(frozen=True, eq=False)
+class Either:
+    """One of several phrases."""
+
+    phrases: tuple[Phrase, ...]
+    starts: frozenset[str] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Maybe:
+    """A part that may be left out, or where `many` stand several times."""
+
+    part: Part
+    many: bool = False
+
+
+Part: TypeAlias = "Word | Value | Either | Maybe"
+
+
+@dataclass(frozen=True, eq=False)
+class Phrase:
+    """Parts in order, each with the number of words that may stand before it."""
+
+    parts: tuple[tuple[int, Part], ...]
+    needs: tuple[frozenset[str], ...]
+    """Of each of these sets, the clause must hold one."""
+    starts: frozenset[str] | None
+    """The word that it begins at answers to one of these; None where nothing can be said."""
+
+    def find(self, clause: Clause) -> Iterator[tuple[int, int]]:
+        """Every place, from word to word, where the phrase stands."""
+        if any(need.isdisjoint(clause.all_keys) for need in self.needs):
+            return
+        for start, keys in enumerate(clause.keys):
+            if self.starts is not None and self.starts.isdisjoint(keys):
+                continue
+            for end in _ends(self, clause, start):
+                if end > start:
+                    yield start, end
+
+
+def _ends(node: Part | Phrase, clause: Clause, at: int) -> frozenset[int]:
+    match node:
+        case Word(key):
+            return frozenset({at + 1}) if at < len(clause.words) and key in clause.keys[at] else frozenset()
+        case Value(kind, sign, bound):
+            return frozenset(each.end for each in clause.values if each.kind == kind and each.start == at and _COMPARE[sign](each.value, bound))
+        case Maybe(part, many):
+            once = _ends(part, clause, at)
+            return once.union({at}, *(_ends(node, clause, end) for end in once if many))
+    if at >= len(clause.words) or (node.starts is not None and node.starts.isdisjoint(clause.keys[at])):
+        return frozenset()
+    known = clause.memo.get((id(node), at))
+    if known is None:
+        known = frozenset().union(*(_ends(phrase, clause, at) for phrase in node.phrases)) if isinstance(node, Either) else _sequence(node, clause, at)
+        clause.memo[(id(node), at)] = known
+    return known
+
+
+def _sequence(phrase: Phrase, clause: Clause, at: int) -> frozenset[int]:
+    places = {at}
+    for gap, part in phrase.parts:
+        reached: set[int] = set()
+        for place in places:
+            for begin in range(place, min(place + gap, len(clause.words)) + 1):
+                if begin > place and begin - 1 in clause.barriers:
+                    break
+                reached |= _ends(part, clause, begin)
+        if not reached:
+            return frozenset()
+        places = reached
+    return frozenset(places)
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """What a message must hold: each of `anywhere` in some clause, all phrases of one together; for `protocols` alone, where any is named."""
+
+    anywhere: tuple[tuple[Phrase, ...], ...]
+    protocols: frozenset[str]
+    source: str
+
+
+class Language:
+    """The classes of words, and the patterns written with them."""
+
+    def __init__(self, classes: Mapping[str, Iterable[str]]) -> None:
+        """Raises `PatternInvalid` where an entry is not in the language or names a class that stands nowhere."""
+        self._written = {name: tuple(entries) for name, entries in classes.items()}
+        self._classes: dict[str, Either] = {}
+        for name in self._written:
+            self._class(name, ())
+
+    def pattern(self, source: str) -> Pattern:
+        """The pattern that `source` writes. Raises `PatternInvalid`."""
+        protocols = frozenset(re.findall(r"@(\w+)", source))
+        body = re.sub(r"@\w+", "", source).strip()
+        anywhere = tuple(tuple(self.phrase(each) for each in part.split(" & ")) for part in body.split(" + "))
+        return Pattern(anywhere, protocols, source)
+
+    def phrase(self, source: str) -> Phrase:
+        """The phrase that `source` writes. Raises `PatternInvalid`."""
+        return self._phrase(source, ())
+
+    def words(self) -> frozenset[str]:
+        """Every word and stem of the classes."""
+        return frozenset(word for entries in self._written.values() for entry in entries for word in plain_words(entry))
+
+    def _class(self, name: str, inside: tuple[str, ...]) -> Either:
+        if name not in self._written:
+            raise PatternInvalid(f"{{{name}}} is no class of words.yaml; correct its spelling, or add it there")
+        if name in inside:
+            raise PatternInvalid(f"the class {name!r} holds itself; take it out of {inside[-1]!r}")
+        if name not in self._classes:
+            self._classes[name] = _either([self._phrase(entry, (*inside, name)) for entry in self._written[name]])
+        return self._classes[name]
+
+    def _phrase(self, source: str, inside: tuple[str, ...]) -> Phrase:
+        tokens = _TOKEN.findall(source)
+        if "".join(tokens) != re.sub(r"\s+", "", source):
+            raise PatternInvalid(f"{source!r} holds a sign that is not of the language; see care/knowledge/patterns.py")
+        phrases: list[Phrase] = []
+        rest = ["|"]
+        while rest and rest[0] == "|":
+            phrase, rest = self._near(tokens if not phrases else rest[1:], inside, source)
+            phrases.append(phrase)
+        if rest:
+            raise PatternInvalid(f"{source!r} closes a bracket that was not opened; take out the ')'")
+        phrase = phrases[0] if len(phrases) == 1 else _phrase_of([(0, _either(phrases))])
+        if not phrase.needs:
+            raise PatternInvalid(f"{source!r} may be found in nothing at all; take out a '?' or '*'")
+        return phrase
+
+    def _near(self, tokens: list[str], inside: tuple[str, ...], source: str) -> tuple[Phrase, list[str]]:
+        left, rest = self._sequence(tokens, inside, source)
+        while rest and rest[0] == "~":
+            right, rest = self._sequence(rest[1:], inside, source)
+            first, second = _either([left]), _either([right])
+            left = _phrase_of([(0, _either([_phrase_of([(0, first), (NEAR, second)]), _phrase_of([(0, second), (NEAR, first)])]))])
+        return left, rest
+
+    def _sequence(self, tokens: list[str], inside: tuple[str, ...], source: str) -> tuple[Phrase, list[str]]:
+        parts: list[tuple[int, Part]] = []
+        gap = 0
+        while tokens and tokens[0] not in {")", "|", "~"}:
+            sign, *tokens = tokens
+            if sign == "...":
+                gap = GAP
+                continue
+            if sign == "(":
+                part, tokens = self._either(tokens, inside, source)
+            else:
+                part = self._part(sign, inside, source)
+            if tokens and tokens[0] in {"?", "*"}:
+                part, tokens = Maybe(part, many=tokens[0] == "*"), tokens[1:]
+            parts.append((gap, part))
+            gap = 0
+        if not parts or gap:
+            raise PatternInvalid(f"{source!r} lacks a word at one of its borders; write one there")
+        return _phrase_of(parts), tokens
+
+    def _either(self, tokens: list[str], inside: tuple[str, ...], source: str) -> tuple[Part, list[str]]:
+        phrases = []
+        while True:
+            phrase, tokens = self._near(tokens, inside, source)
+            phrases.append(phrase)
+            if not tokens:
+                raise PatternInvalid(f"{source!r} opens a bracket that is not closed; add the ')'")
+            sign, *tokens = tokens
+            if sign == ")":
+                return _either(phrases), tokens
+
+    def _part(self, token: str, inside: tuple[str, ...], source: str) -> Part:
+        if token.startswith("{"):
+            return self._class(token[1:-1], inside)
+        if token in {"?", "*"}:
+            raise PatternInvalid(f"{source!r} has a {token!r} after nothing; write it after a word or a bracket")
+        if value := _VALUE.fullmatch(token):
+            return Value(value[1], value[2], float(value[3]))
+        if token.endswith("?"):
+            return _either([_phrase_of([(0, Word(token[:-2]))]), _phrase_of([(0, Word(token[:-1]))])])
+        if token.endswith("*") and len(token) <= _LEAST_STEM:
+            raise PatternInvalid(f"{source!r}: the stem {token!r} is too short; give it {_LEAST_STEM} letters or more")
+        return Word(token)
+
+
+def plain_words(source: str) -> list[str]:
+    """The words and stems of a pattern, without its signs, classes and protocols."""
+    return re.findall(r"[a-z]+\*?(?![a-z]*(?:>=|<=|<|>))", re.sub(r"\{\w+\}|@\w+", " ", source))
+
+
+def _phrase_of(parts: list[tuple[int, Part]]) -> Phrase:
+    return Phrase(tuple(parts), tuple(need for _, part in parts if (need := _need(part))), _starts(parts))
+
+
+def _either(phrases: list[Phrase]) -> Either:
+    starts = [phrase.starts for phrase in phrases]
+    return Either(tuple(phrases), None if None in starts else frozenset().union(*(each for each in starts if each)))
+
+
+def _starts(parts: list[tuple[int, Part]]) -> frozenset[str] | None:
+    """What the first word of these parts may answer to."""
+    found: set[str] = set()
+    for gap, part in parts:
+        match part:
+            case Word(key):
+                here: frozenset[str] | None = frozenset({key})
+            case Either():
+                here = part.starts
+            case Maybe(Word(key)):
+                here = frozenset({key})
+            case Maybe(Either() as inner):
+                here = inner.starts
+            case _:
+                here = None
+        if here is None or (gap and found):
+            return None
+        found |= here
+        if not isinstance(part, Maybe):
+            return frozenset(found)
+    return None
+
+
+def _need(part: Part) -> frozenset[str]:
+    """A set of which the clause must hold one for `part` to be there; empty where nothing can be said."""
+    match part:
+        case Word(key):
+            return frozenset({key})
+        case Value(kind):
+            return frozenset({f"<{kind}>"})
+        case Maybe():
+            return frozenset()
+        case Either(phrases):
+            needs = [min(phrase.needs, key=len, default=frozenset[str]()) for phrase in phrases]
+            return frozenset().union(*needs) if all(needs) else frozenset()

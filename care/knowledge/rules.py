@@ -1,0 +1,84 @@
+"""The red-flag rules, compiled from their patterns when the knowledge is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from care.knowledge.model import RedFlag
+from care.knowledge.patterns import Language, Pattern, PatternInvalid, Phrase, plain_words
+
+SCOPES = (
+    "denial", "denial_near", "not_denial", "reach_ends", "begins_new", "denial_after", "not_denial_after", "another", "not_another", "past", "not_past",
+    "recent",
+    "supposed", "not_supposed", "supposed_ends", "idioms", "compounds",
+)  # fmt: skip
+"""The lists of scope.yaml."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A red flag with its patterns: it fires where one of `when` is found and none of `unless` stands over the same words."""
+
+    flag: RedFlag
+    when: tuple[Pattern, ...]
+    unless: tuple[Phrase, ...]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules, the most serious first; the phrases that set words aside; and every word of the rules' language."""
+
+    rules: tuple[Rule, ...]
+    scope: Mapping[str, tuple[Phrase, ...]]
+    compounds: Mapping[str, str]
+    words: frozenset[str]
+
+
+class RulesInvalid(Exception):
+    """A rule or a list of words is not in the rules' language; the message names the entry, the field and the remedy."""
+
+
+def compile_rules(flags: Iterable[RedFlag], classes: Mapping[str, list[str]], scope: Mapping[str, list[str]]) -> Rules:
+    """The rules ready to run. Raises `RulesInvalid`."""
+    try:
+        language = Language(classes)
+    except PatternInvalid as error:
+        raise RulesInvalid(f"words.yaml: {error}") from error
+    if missing := [name for name in SCOPES if name not in scope]:
+        raise RulesInvalid(f"scope.yaml: {missing[0]!r} is missing; add the list")
+    if unknown := [name for name in scope if name not in SCOPES]:
+        raise RulesInvalid(f"scope.yaml: {unknown[0]!r} is no list of it; use one of {', '.join(SCOPES)}")
+    ordered = sorted(flags, key=lambda flag: (-flag.acuity.rank, flag.id))
+    rules = tuple(
+        Rule(flag, tuple(_pattern(language, flag, each) for each in flag.when), tuple(_phrase(language, flag, each) for each in flag.unless))
+        for flag in ordered
+    )
+    written = [source for flag in ordered for source in flag.when]
+    return Rules(
+        rules=rules,
+        scope={name: tuple(_scope_phrase(language, name, each) for each in scope[name]) for name in SCOPES if name != "compounds"},
+        compounds={each: each.replace(" ", "") for each in scope["compounds"]},
+        words=language.words() | frozenset(word for source in written for word in plain_words(source)),
+    )
+
+
+def _pattern(language: Language, flag: RedFlag, source: str) -> Pattern:
+    try:
+        return language.pattern(source)
+    except PatternInvalid as error:
+        raise RulesInvalid(f"redflags/: entry {flag.id}: field when: {error}") from error
+
+
+def _phrase(language: Language, flag: RedFlag, source: str) -> Phrase:
+    try:
+        return language.phrase(source)
+    except PatternInvalid as error:
+        raise RulesInvalid(f"redflags/: entry {flag.id}: field unless: {error}") from error
+
+
+def _scope_phrase(language: Language, name: str, source: str) -> Phrase:
+    try:
+        return language.phrase(source)
+    except PatternInvalid as error:
+        raise RulesInvalid(f"scope.yaml: {name}: {error}") from error

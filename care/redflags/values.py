@@ -1,0 +1,184 @@
+"""Measured values in the words of a clause, each in one unit, whatever the patient wrote it in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from care.knowledge.patterns import Reading
+from care.numbers import spoken
+
+_FEVER_WORDS = frozenset(
+    [
+        "temp",
+        "temps",
+        "temperature",
+        "fever",
+        "feverish",
+        "thermometer",
+        "fiebre",
+        "temperatura",
+        "fahrenheit",
+        "celsius",
+        "degrees",
+        "degree",
+        "deg",
+        "grados",
+        "pyrexia",
+        "烧",
+        "温",
+    ]
+)
+_SUGAR_WORDS = frozenset(
+    [
+        "sugar",
+        "sugars",
+        "glucose",
+        "bg",
+        "bs",
+        "bgl",
+        "meter",
+        "metre",
+        "monitor",
+        "sensor",
+        "libre",
+        "dexcom",
+        "cgm",
+        "glucometer",
+        "bloodsugar",
+        "bloodsugars",
+        "azucar",
+        "glucosa",
+        "ketones",
+        "ketone",
+        "hypo",
+        "糖",
+    ]
+)
+_OXYGEN_WORDS = frozenset(
+    ["oxygen", "sats", "spo2", "ox", "oximeter", "saturation", "saturations", "saturacion", "oxigeno", "pulseox", "clip", "oxy", "probe", "氧"]
+)
+_PULSE_WORDS = frozenset(["pulse", "heart", "heartbeat", "hr", "bpm", "heartrate", "rate", "beats", "pulso", "ticker", "beating", "latidos", "心"])
+_PRESSURE_WORDS = frozenset(["bp", "pressure", "bloodpressure", "cuff", "systolic", "over", "presion", "reading", "tension", "top", "压"])
+_GAIN_WORDS = frozenset(["gain", "gained", "up", "heavier", "put", "added", "more", "extra", "subi", "aumente", "increase", "increased"])
+_HOURS, _DAYS = (
+    frozenset(["hour", "hours", "hr", "hrs", "h", "hora", "horas", "oor", "oors"]),
+    frozenset(["day", "days", "dia", "dias", "night", "nights", "d"]),
+)
+_POUND, _KILO = frozenset(["lb", "lbs", "pound", "pounds", "libras"]), frozenset(["kg", "kgs", "kilo", "kilos", "kilogram", "kilograms"])
+_FAHRENHEIT, _CELSIUS = frozenset({"f", "fahrenheit"}), frozenset({"c", "celsius", "centigrade", "grados"})
+_TIMES = (
+    frozenset(["am", "pm", "oclock", "mg", "ml", "mcg", "minutes", "min", "mins", "minute", "weeks", "week", "months", "years", "units", "pads"])
+    | _HOURS
+    | _DAYS
+)
+_OF = frozenset({"out", "of", "over", "de", "sobre", "on", "from"})
+_REACH = 4
+_POUNDS_A_KILO = 2.2046
+_MG_A_MMOL = 18.0
+
+
+def readings(words: tuple[str, ...]) -> tuple[Reading, ...]:
+    """The values, with the words they were read from.
+
+    Temperature (degrees Celsius), sugar (mg/dL), oxygen (%), systolic, diastolic and top alone (mmHg), pulse (a minute), ketones (mmol/L), weight gain
+    (pounds), pain (of 10), hours and days.
+    """
+    found: list[Reading] = []
+    for value, start, end in _numbers(words):
+        found.extend(Reading(kind, number, start, end) for kind, number in _meant(words, value, start, end))
+    found.extend(_pressures(words))
+    return tuple(found)
+
+
+def _numbers(words: tuple[str, ...]) -> Iterator[tuple[float, int, int]]:
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word[0].isdigit():
+            if "/" not in word:
+                yield float(word), at, at + 1
+            at += 1
+            continue
+        said = spoken(list(words[at : at + 8]))
+        if said is None:
+            at += 1
+            continue
+        yield said[0], at, at + said[1]
+        at += said[1]
+
+
+def _meant(words: tuple[str, ...], value: float, start: int, end: int) -> Iterator[tuple[str, float]]:
+    after = words[end : end + 2]
+    first = after[0] if after else ""
+    about = _beside(words[max(0, start - _REACH) : start][::-1]) | _beside(words[end : end + _REACH])
+    if first in _HOURS:
+        yield "hours", value
+    elif first in _DAYS:
+        yield "days", value
+    elif first in _POUND | _KILO:
+        if about & _GAIN_WORDS:
+            yield "weight_gain", value * (_POUNDS_A_KILO if first in _KILO else 1.0)
+    elif _is_pain(words, value, start, end):
+        yield "pain", value
+    elif first not in _TIMES:
+        yield from _measured(words, value, start, end, first, about)
+
+
+def _beside(words: tuple[str, ...]) -> set[str]:
+    """The words up to the next number: those beyond it speak of that one."""
+    return set(words[: next((at for at, word in enumerate(words) if word[0].isdigit()), len(words))])
+
+
+def _is_pain(words: tuple[str, ...], value: float, start: int, end: int) -> bool:
+    if value > 10 or (start and words[start - 1] in _OF):
+        return False
+    if words[end : end + 1] in (("out",), ("of",), ("over",), ("de",)) and {"10", "ten", "diez"} & set(words[end + 1 : end + 3]):
+        return True
+    return bool({"pain", "dolor", "hurts", "ache"} & set(words[max(0, start - 3) : start])) and words[end : end + 1] not in (("weeks",), ("times",))
+
+
+def _measured(words: tuple[str, ...], value: float, start: int, end: int, first: str, about: set[str]) -> Iterator[tuple[str, float]]:
+    sugar = bool(about & _SUGAR_WORDS) or first in {"mmol", "mgdl"}
+    degrees = first in _FAHRENHEIT | _CELSIUS or first in {"degrees", "deg", "degree"}
+    if first in _FAHRENHEIT or (not sugar and 95 <= value <= 110 and (about & _FEVER_WORDS or degrees or _decimal(words, start, end))):
+        yield "temperature", round((value - 32) / 1.8, 2)
+    elif not sugar and 34 <= value <= 43 and (degrees or about & _FEVER_WORDS or (_decimal(words, start, end) and value >= 37 and not about & _PRESSURE_WORDS)):
+        yield "temperature", value
+    if about & {"ketones", "ketone"} and value <= 15:
+        yield "ketones", value
+    elif sugar and value >= 1:
+        if value <= 33.3 and (value < 20 or first != "mgdl"):
+            yield "sugar", round(value * _MG_A_MMOL)
+        if value >= 20 and first != "mmol":
+            yield "sugar", value
+    if about & _OXYGEN_WORDS and 50 <= value <= 100:
+        yield "oxygen", value
+    if about & _PULSE_WORDS and 20 <= value <= 250 and words[end : end + 1] not in (("over",), ("systolic",), ("percent",)):
+        yield "pulse", value
+    if about & _PRESSURE_WORDS and 60 <= value <= 280 and words[end : end + 1] != ("over",) and (start == 0 or words[start - 1] not in {"over", "sobre"}):
+        yield "top", value
+
+
+def _decimal(words: tuple[str, ...], start: int, end: int) -> bool:
+    return end == start + 1 and "." in words[start]
+
+
+def _pressures(words: tuple[str, ...]) -> Iterator[Reading]:
+    """ "180/120", "180 over 120", "one eighty over one ten"."""
+    numbers = list(_numbers(words))
+    for at, word in enumerate(words):
+        parts = word.split("/")
+        if len(parts) == 2 and all(part.isdigit() for part in parts):
+            yield from _pressure(float(parts[0]), float(parts[1]), at, at + 1)
+            if parts[1] == "10" and float(parts[0]) <= 10:
+                yield Reading("pain", float(parts[0]), at, at + 1)
+    for (top, start, middle), (bottom, again, end) in itertools.pairwise(numbers):
+        if again == middle + 1 and words[middle] in _OF - {"of", "de", "out", "from"}:
+            yield from _pressure(top, bottom, start, end)
+
+
+def _pressure(top: float, bottom: float, start: int, end: int) -> Iterator[Reading]:
+    if 50 <= top <= 300 and 20 <= bottom < top:
+        yield Reading("systolic", top, start, end)
+        yield Reading("diastolic", bottom, start, end)
