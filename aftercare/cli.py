@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from aftercare.failure import CommandFailed
-from care.keys import KeysInvalid, ensure_keys
+from care.keys import KeysInvalid, ensure_keys, key_file
 from care.knowledge import KnowledgeInvalid
 from care.settings import ROOT, SettingsInvalid, settings
 
@@ -24,9 +24,10 @@ USAGE_ERROR = 2
 
 def main() -> None:
     """Runs a command; a mistake in settings, keys, files or ports ends it with one line and status 2."""
-    from aftercare.commands import campaign  # registers itself
+    from aftercare.commands import campaign, patient
 
     app.add_typer(campaign.app, name="campaign")
+    app.add_typer(patient.app, name="patient")
     try:
         app()
     except (SettingsInvalid, KeysInvalid, KnowledgeInvalid, CommandFailed) as error:
@@ -148,6 +149,20 @@ def bench(
     print(answer if as_json else "", end="")
     if not as_json:
         _out.print_json(answer)
+
+
+@app.command(name="keys")
+def rotate_keys(action: Annotated[str, typer.Argument(help="rotate")]) -> None:
+    """Make a new key for what is encrypted in the database, and write every row with it. The service must be down."""
+    from aftercare.commands.up import running_state
+    from care.storage.rotation import rotate_field_key
+
+    if action != "rotate":
+        raise CommandFailed(f"there is no keys {action!r}; choose: rotate")
+    if running_state() is not None:
+        raise CommandFailed("the service runs and holds the old key; stop it with `aftercare down` first")
+    ensure_keys(settings())
+    _out.print(f"{rotate_field_key(settings())} rows written with a new key; back up {key_file(settings())} again")
 
 
 @app.command(name="audit")

@@ -8,8 +8,9 @@ import os
 import secrets
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, ValidationError, field_validator
 
 from care.settings import Settings, settings
 
@@ -19,7 +20,7 @@ class KeysInvalid(Exception):
 
 
 class Keys(BaseModel):
-    """`field`, `index`, `session`, `audit` and `tracker` are 32 bytes each; the tokens open Rasa and vLLM."""
+    """`field`, `index`, `session`, `audit` and `tracker` are 32 bytes each; the tokens open Rasa and vLLM. `retired` field keys still decrypt."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,6 +31,12 @@ class Keys(BaseModel):
     tracker: SecretBytes
     rasa_token: SecretStr
     vllm_token: SecretStr
+    retired: list[SecretBytes] = Field(default_factory=list)
+
+    @field_validator("retired", mode="before")
+    @classmethod
+    def _all_decoded(cls, value: list[str]) -> list[bytes]:
+        return [cls._decoded(each) for each in value]
 
     @field_validator("field", "index", "session", "audit", "tracker", mode="before")
     @classmethod
@@ -73,6 +80,34 @@ def read_keys(path: Path) -> Keys:
     except ValidationError as error:
         fields = ", ".join(str(problem["loc"][0]) for problem in error.errors() if problem["loc"]) or "its JSON"
         raise KeysInvalid(f"the key file {path} is damaged ({fields}): restore it from its backup") from None
+
+
+def add_field_key(current: Settings) -> None:
+    """Puts a new field key in place of the present one, which is kept to decrypt. Raises `KeysInvalid`."""
+    read_keys(key_file(current))
+    raw = json.loads(key_file(current).read_text())
+    raw["retired"] = [raw["field"], *raw.get("retired", [])]
+    raw["field"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    _replace(current, raw)
+
+
+def drop_retired_keys(current: Settings) -> None:
+    """Forgets the field keys that nothing is encrypted with any more."""
+    raw = json.loads(key_file(current).read_text())
+    raw.pop("retired", None)
+    _replace(current, raw)
+
+
+def _replace(current: Settings, raw: dict[str, Any]) -> None:
+    """Writes the key file in one step: whatever happens, the old or the new one is there."""
+    path = key_file(current)
+    part = path.with_suffix(f".{os.getpid()}")
+    with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as out:
+        json.dump(raw, out)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(path)
+    keys.cache_clear()
 
 
 @cache

@@ -34,10 +34,12 @@ def encrypt(value: str, place: str) -> bytes:
 def decrypt(stored: bytes, place: str) -> str:
     """The value of `encrypt`. Raises `FieldUndecryptable`."""
     nonce, sealed = stored[1 : 1 + _NONCE_BYTES], stored[1 + _NONCE_BYTES :]
-    try:
-        return AESGCM(keys().field.get_secret_value()).decrypt(nonce, sealed, place.encode()).decode("utf-8", "surrogatepass")
-    except InvalidTag as error:
-        raise FieldUndecryptable(f"{place}: does not decrypt; was keys.json replaced?") from error
+    for key in (keys().field, *keys().retired):
+        try:
+            return AESGCM(key.get_secret_value()).decrypt(nonce, sealed, place.encode()).decode("utf-8", "surrogatepass")
+        except InvalidTag:
+            continue
+    raise FieldUndecryptable(f"{place}: does not decrypt; was keys.json replaced?")
 
 
 def blind_index(value: str) -> str:
