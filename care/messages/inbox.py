@@ -66,7 +66,7 @@ def accept(session: Session, incoming: Incoming) -> Accepted:
     if inbound_id is None:
         return Accepted(patient.id, None, new=False)
     conversation.channel = incoming.channel
-    hit = keyword(incoming.body, opted_out=consent_status(session, patient.id) == "revoked") if incoming.channel is Channel.SMS else None
+    hit = _keyword(incoming, opted_out=consent_status(session, patient.id) == "revoked")
     inbound = session.get_one(Inbound, inbound_id)
     if hit:
         _obey_keyword(session, patient, inbound, hit)
@@ -116,6 +116,13 @@ def storable(body: str) -> str:
     return body.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")[:MAX_BODY]
 
 
+def _keyword(incoming: Incoming, *, opted_out: bool) -> KeywordHit | None:
+    """The keyword of an SMS. In the chat the dialogue hears them all, but for the START of who opted out, whom the dialogue does not hear."""
+    hit = keyword(incoming.body, opted_out=opted_out)
+    in_force = incoming.channel is Channel.SMS or (opted_out and hit is not None and hit.keyword is Keyword.START)
+    return hit if in_force else None
+
+
 def _obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit) -> None:
     if hit.keyword is Keyword.STOP:
         record_consent(session, patient.id, granted=False, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
@@ -140,7 +147,8 @@ def _raise_red_flags(session: Session, patient: Patient, inbound: Inbound) -> No
         .limit(20)
     ).all()
     joined = "\n".join([message.body for message in reversed(recent)] + [inbound.body])
-    hits = {hit.rule: hit for hit in check(joined, context)} | {hit.rule: hit for hit in check(inbound.body, context)}
+    run_on = " ".join([recent[0].body, inbound.body]) if recent else inbound.body  # a sentence sent in two parts
+    hits = {hit.rule: hit for text in (run_on, joined) for hit in check(text, context)} | {hit.rule: hit for hit in check(inbound.body, context)}
     alone = {hit.rule for hit in check(inbound.body, context)}
     known = _rules_already_raised(session, patient.id, inbound.received_at)
     fresh = [hit for rule, hit in hits.items() if rule in alone or rule not in known]
@@ -151,7 +159,8 @@ def _raise_red_flags(session: Session, patient: Patient, inbound: Inbound) -> No
         return
     opted_out = consent_status(session, patient.id) == "revoked"
     _escalate(session, patient, inbound, fresh, opted_out)
-    if inbound.flagged is Acuity.EMERGENCY and not opted_out:
+    may_be_told = not opted_out or inbound.channel is Channel.WEB  # the patient's own chat is not a message to a phone
+    if inbound.flagged is Acuity.EMERGENCY and may_be_told:
         text = "crisis_reply" if any(hit.rule.startswith("crisis") for hit in fresh) else "emergency_warning"
         warning = OutboundText(scripted(text, patient.language), key=text, safety=True)
         write(session, patient.id, inbound.channel, [warning], inbound.received_at, inbound_id=inbound.id)

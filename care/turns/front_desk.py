@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from care.messages.outbox import OutboundText
 from care.patients.consent import ConsentStatus
-from care.storage.tables import Conversation, Inbound, Patient
+from care.storage.tables import Channel, Conversation, Inbound, Patient
 from care.texts import scripted
 
 
@@ -19,12 +19,19 @@ class FrontDesk:
 
 
 def front_desk(patient: Patient, conversation: Conversation, inbound: Inbound, consent: ConsentStatus) -> FrontDesk:
-    """A coordinator who answers silences the bot; an opted-out patient is not written to; a message without words is asked for words."""
+    """A coordinator who answers silences the bot; an opted-out patient is not written to, and told so in the chat they opened; empty words are asked again."""
     if conversation.coordinator_id is not None:
         return FrontDesk(settled=True)
     if consent == "revoked":
-        return FrontDesk(settled=True)
+        return FrontDesk(settled=True, replies=_in_the_chat(patient, inbound))
     if inbound.trigger is None and not inbound.body.strip():
         key = "media_only" if inbound.media else "empty_message"
         return FrontDesk(settled=True, replies=[OutboundText(scripted(key, patient.language), key=key)])
     return FrontDesk(settled=False)
+
+
+def _in_the_chat(patient: Patient, inbound: Inbound) -> list[OutboundText]:
+    """Who opted out and writes in the chat is answered there, how to begin again; a phone is left alone."""
+    if inbound.channel is not Channel.WEB or inbound.trigger is not None:
+        return []
+    return [OutboundText(scripted("opted_out_chat", patient.language), key="opted_out_chat", compliance=True)]

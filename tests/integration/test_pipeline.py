@@ -126,6 +126,18 @@ def test_an_opted_out_patient_is_triaged_but_not_written_to() -> None:
     assert rows(Escalation)[0].evidence["opted_out"]
 
 
+def test_an_opted_out_patient_is_answered_in_the_chat_and_may_begin_again_there(clock: ManualClock) -> None:
+    patient = add_patient()
+    dialogue = Echo()
+    text_in(patient, "STOP", 1)
+    for number, words in enumerate(["are you there?", "I can't breathe", "START", "hello"]):
+        with transaction() as session:
+            accept(session, Incoming(Channel.WEB, f"web{number}", words, NOON, patient_id=patient))
+        runner(dialogue, clock).run(patient)
+    assert [row.key for row in rows(Outbound)][:5] == ["stop_confirmed", "opted_out_chat", "emergency_warning", "opted_out_chat", "start_confirmed"]
+    assert dialogue.heard == ["hello"]
+
+
 def test_stop_cancels_what_waits_and_is_confirmed_once(clock: ManualClock) -> None:
     patient = add_patient()
     text_in(patient, "hello", 1)
