@@ -24,7 +24,7 @@ from care.storage.engine import transaction
 from care.storage.tables import Answer, Contact, Conversation, Inbound, InboundState, Outbound, Patient
 from care.texts import scripted
 from care.turns import lease as leases
-from care.turns.dialogue import Dialogue, DialogueContext, DialogueFailed, DialogueRequest, DialogueResponse
+from care.turns.dialogue import ConsentEffect, Dialogue, DialogueContext, DialogueFailed, DialogueRequest, DialogueResponse
 from care.turns.effects import carry_out
 from care.turns.front_desk import front_desk
 from care.turns.lease import Lease, LeaseLost, real_now
@@ -150,8 +150,11 @@ class TurnRunner:
         carry_out(session, inbound, response.effects, now)
         # A red flag is answered when the message is accepted; the same warning is not said twice.
         warned = session.scalar(select(Outbound.id).where(Outbound.inbound_id == inbound.id, Outbound.safety).limit(1)) is not None
+        parting = any(isinstance(effect, ConsentEffect) and not effect.granted for effect in response.effects)  # the one confirmation still goes out
         replies = [
-            OutboundText(reply.text, key=reply.key, safety=reply.safety, quick_replies=[button.model_dump() for button in reply.quick_replies])
+            OutboundText(
+                reply.text, key=reply.key, safety=reply.safety, compliance=parting, quick_replies=[button.model_dump() for button in reply.quick_replies]
+            )
             for reply in response.replies
             if not (reply.safety and warned)
         ]

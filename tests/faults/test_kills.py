@@ -20,7 +20,7 @@ from tests.integration.test_service import settled, webhook
 
 pytestmark = pytest.mark.timeout(900)
 MESSAGES, PATIENTS, BETWEEN_KILLS = 200, 20, 17
-_SAYS = ["thanks {}", "my knee is stiff today, {}", "is it ok to shower? {}", "no {}", "I slept badly, {} hours", "yes {}", "ok {}"]
+_SAYS = ["thanks {}", "my knee is stiff today, {}", "is it ok to shower? {}", "maybe {}", "I slept badly, {} hours", "yes {}", "ok {}"]
 
 
 def test_killed_processes_lose_nothing_and_say_nothing_twice(service: Service, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from care.storage.tables import (
     Outbound,
     OutboundState,
 )
-from care.turns.dialogue import DialogueFailed, DialogueRequest, DialogueResponse, Reply
+from care.turns.dialogue import ConsentEffect, DialogueFailed, DialogueRequest, DialogueResponse, Reply
 from care.turns.service import ATTEMPTS, TurnRunner
 from tests.conftest import NOON, add_patient
 
@@ -136,6 +136,23 @@ def test_an_opted_out_patient_is_answered_in_the_chat_and_may_begin_again_there(
         runner(dialogue, clock).run(patient)
     assert [row.key for row in rows(Outbound)][:5] == ["stop_confirmed", "opted_out_chat", "emergency_warning", "opted_out_chat", "start_confirmed"]
     assert dialogue.heard == ["hello"]
+
+
+def test_who_declines_in_words_is_told_once_that_messages_end(clock: ManualClock) -> None:
+    @dataclass
+    class Declining(Echo):
+        def turn(self, request: DialogueRequest, state: Any, deadline_s: float) -> DialogueResponse:
+            said = super().turn(request, state, deadline_s)
+            return said.model_copy(update={"effects": [ConsentEffect(granted=False, words=request.text)]})
+
+    patient = add_patient()
+    text_in(patient, "hello", 1)
+    runner(Echo(), clock).run(patient)
+    text_in(patient, "please write to me no more, I mean it", 2)
+    runner(Declining(), clock).run(patient)
+    phone = Phone()
+    Sender(phone, clock).run(patient)
+    assert [row.state for row in rows(Outbound)] == [OutboundState.CANCELLED, OutboundState.ACCEPTED]
 
 
 def test_stop_cancels_what_waits_and_is_confirmed_once(clock: ManualClock) -> None:
