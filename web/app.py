@@ -16,7 +16,7 @@ from care.settings import settings
 from web import api, chat, health, sms
 from web.console import routes as console
 
-_MAX_BODY = 256 * 1024
+_MAX_BODY = 1024 * 1024
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'self'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from functools import cache
 
+import redis
+
 from aftercare.assembly import build_gateway
 from care.clock import service_clock
 from care.escalations.service import mark_overdue
 from care.messages.poller import poll
-from care.messages.sweep import waiting_patients
+from care.messages.sweep import SWEPT, waiting_patients
 from care.messages.twilio_gateway import TwilioGateway
 from care.settings import settings
 from care.storage.engine import reading, transaction
 from workers.app import app
 from workers.turns import run_turns, send
+
+_SWEPT_S = 30
 
 
 @cache
@@ -23,13 +27,14 @@ def _gateway() -> TwilioGateway:
 
 @app.task(name="upkeep.sweep")  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Rings for every patient with a turn or a send that nobody is at."""
+    """Rings for every patient with a turn or a send that nobody is at, and leaves a sign that Beat and a worker are at work."""
     with reading() as session:
         turns, sends = waiting_patients(session)
     for patient_id in turns:
         run_turns.delay(patient_id)
     for patient_id in sends:
         send.delay(patient_id)
+    redis.Redis.from_url(settings().redis).set(SWEPT, "1", ex=_SWEPT_S)
 
 
 @app.task(name="upkeep.poll")  # type: ignore[untyped-decorator]

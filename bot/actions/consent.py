@@ -11,11 +11,13 @@ from care.turns.dialogue import ConsentEffect
 
 
 class AskConsent(Capability):
-    """The first message to a patient."""
+    """The first message to a patient; the second time, in short."""
 
     called = "action_ask_consent"
 
     def act(self, turn: Turn) -> Events:
+        if turn.slot("consent_asked"):
+            return ask_consent_again(turn)
         turn.say("consent_request")
         return [SlotSet("consent_asked", True)]
 

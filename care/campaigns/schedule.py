@@ -13,7 +13,7 @@ from care.escalations.service import Cause, raise_escalation
 from care.knowledge import knowledge
 from care.messages.inbox import accept_trigger
 from care.patients.consent import consent_status
-from care.storage.tables import Contact, ContactState, Enrollment, EnrollmentState, Patient
+from care.storage.tables import Contact, ContactState, Enrollment, EnrollmentState, Inbound, Patient
 
 _BATCH = 100
 
@@ -38,22 +38,32 @@ def _step(session: Session, contact: Contact, at: datetime) -> bool:
     if allowed > at:
         contact.next_at = allowed
         return False
+    asked = consent == "unknown"
+    if asked and contact.state is ContactState.PLANNED and _consent_was_asked_for(session, patient.id):
+        contact.state, contact.next_at = ContactState.SKIPPED, None
+        return False
     ladder = knowledge().protocols[contact.protocol].no_answer
     match contact.state:
         case ContactState.PLANNED:
             contact.state, contact.started_at = ContactState.STARTED, at
             contact.next_at = at + timedelta(hours=ladder.reminder_after_hours)
-            trigger = "start_check_in" if consent == "granted" else "ask_consent"
+            trigger = "ask_consent" if asked else "start_check_in"
         case ContactState.STARTED:
             contact.state = ContactState.REMINDED
             contact.next_at = at + timedelta(hours=ladder.escalate_after_hours)
-            trigger = "remind" if consent == "granted" else "ask_consent"
+            trigger = "ask_consent" if asked else "remind"
         case _:
             contact.state, contact.next_at = ContactState.MISSED, None
-            summary = f"No answer to the check-in of day {contact.day}, although a reminder was sent."
+            wanted = "the request for consent" if asked else f"the check-in of day {contact.day}"
+            summary = f"No answer to {wanted}, although a reminder was sent."
             raise_escalation(session, patient.id, Cause(f"no_answer:{contact.id}", "no_answer", Acuity.ROUTINE, summary), at)
             return False
     return accept_trigger(session, patient.id, trigger, contact.id, f"contact:{contact.id}:{contact.state}", at)
+
+
+def _consent_was_asked_for(session: Session, patient_id: str) -> bool:
+    """Consent is asked for once and reminded of once, in all campaigns together; after that a person has been told."""
+    return session.scalar(select(Inbound.id).where(Inbound.patient_id == patient_id, Inbound.trigger == "ask_consent").limit(1)) is not None
 
 
 def _stale(contact: Contact, at: datetime) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import case, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity
@@ -15,11 +16,21 @@ from care.messages.conversation import Line, conversation
 from care.storage.tables import Answer, Conversation, Escalation, EscalationState, Patient, ReportRow, User
 
 _RANK = case({acuity.value: -acuity.rank for acuity in Acuity}, value=Escalation.acuity)
+LONGEST = 500
+
+
+class Show(StrEnum):
+    """Which part of the board a coordinator looks at."""
+
+    ALL = "all"
+    UNTAKEN = "untaken"
+    MINE = "mine"
+    OVERDUE = "overdue"
 
 
 @dataclass(frozen=True)
 class BoardRow:
-    """One escalation in the list."""
+    """One escalation in the list. `left`: how long until the deadline, less than nothing where it has passed."""
 
     id: int
     acuity: Acuity
@@ -28,8 +39,24 @@ class BoardRow:
     summary: str
     patient: str
     deadline: datetime
-    overdue: bool
+    left: timedelta
     taken_by: str
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.left < timedelta(0)
+
+
+@dataclass(frozen=True)
+class Board:
+    """The rows that are shown, how many there are of each kind, and how many open ones of each acuity."""
+
+    rows: list[BoardRow]
+    show: Show
+    counts: dict[Show, int]
+    acuities: dict[Acuity, int]
+    hidden: int
 
 
 @dataclass(frozen=True)
@@ -52,20 +79,41 @@ class Case:
     series: dict[str, list[AnswerPoint]]
 
 
-def board(session: Session, at: datetime, limit: int = 300) -> list[BoardRow]:
-    """Escalations that are not resolved: the most serious first, then the nearest deadline."""
+def board(session: Session, at: datetime, user: User, show: Show = Show.ALL) -> Board:
+    """What is not resolved: the most serious first, then the nearest deadline. At most `LONGEST` rows are shown."""
+    open_ones = Escalation.state != EscalationState.RESOLVED
+    wanted = {
+        Show.ALL: open_ones,
+        Show.UNTAKEN: Escalation.state == EscalationState.OPEN,
+        Show.MINE: and_(open_ones, Escalation.acknowledged_by == user.id),
+        Show.OVERDUE: and_(open_ones, Escalation.deadline < at),
+    }
     rows = session.execute(
         select(Escalation, Patient, User.username)
         .join(Patient, Patient.id == Escalation.patient_id)
         .outerjoin(User, User.id == Escalation.acknowledged_by)
-        .where(Escalation.state != EscalationState.RESOLVED)
-        .order_by(_RANK, Escalation.deadline)
-        .limit(limit)
+        .where(wanted[show])
+        .order_by(_RANK, Escalation.deadline, Escalation.id)
+        .limit(LONGEST)
     ).all()
-    return [
-        BoardRow(row.id, row.acuity, row.state, row.reason, row.summary, patient.name, row.deadline, row.deadline < at, username or "")
+    counts = {each: session.scalar(select(func.count()).select_from(Escalation).where(where)) or 0 for each, where in wanted.items()}
+    per_acuity = session.execute(select(Escalation.acuity, func.count()).where(open_ones).group_by(Escalation.acuity))
+    by_acuity = {row[0]: row[1] for row in per_acuity}
+    shown = [
+        BoardRow(row.id, row.acuity, row.state, row.reason, row.summary, patient.name, row.deadline, row.deadline - at, username or "")
         for row, patient, username in rows
     ]
+    return Board(shown, show, counts, {acuity: by_acuity.get(acuity, 0) for acuity in reversed(Acuity)}, counts[show] - len(shown))
+
+
+def next_untaken(session: Session, after: int) -> int | None:
+    """The escalation to take next: the most serious, most pressing one that nobody has taken, other than `after`."""
+    return session.scalars(
+        select(Escalation.id)
+        .where(Escalation.state == EscalationState.OPEN, Escalation.id != after)
+        .order_by(_RANK, Escalation.deadline, Escalation.id)
+        .limit(1)
+    ).one_or_none()
 
 
 def case_of(session: Session, escalation_id: int) -> Case:

@@ -28,7 +28,7 @@ from care.triage.model import RedFlagHit
 
 _JOIN_WINDOW = timedelta(minutes=5)
 _STRANGER_PAUSE = timedelta(hours=24)
-MAX_BODY = 10_000
+MAX_BODY = 100_000
 
 
 @dataclass(frozen=True)

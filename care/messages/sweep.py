@@ -11,6 +11,8 @@ from care.messages.sending import OPEN
 from care.storage.tables import Channel, Conversation, Inbound, InboundState, Outbound, OutboundState
 
 _BATCH = 500
+SWEPT = "aftercare:swept"
+"""The Redis key that the last sweep left."""
 
 
 def waiting_patients(session: Session) -> tuple[list[str], list[str]]:

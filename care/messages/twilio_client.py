@@ -35,8 +35,12 @@ def account_of(settings: Settings) -> tuple[str, str]:
     return settings.twilio_account_sid, settings.twilio_auth_token.get_secret_value()
 
 
+def api_url(settings: Settings) -> str:
+    """Where Twilio's API is reached: Twilio itself, the emulator, or the address that is set."""
+    return settings.twilio_api_url or (f"http://127.0.0.1:{settings.emulator_port}" if settings.emulated_twilio else _TWILIO)
+
+
 def twilio_client(settings: Settings) -> Client:
     """A client of the account in force."""
     sid, token = account_of(settings)
-    emulator = f"http://127.0.0.1:{settings.emulator_port}" if settings.emulated_twilio else ""
-    return Client(sid, token, http_client=_RedirectedHttpClient(settings.twilio_api_url or emulator or _TWILIO))
+    return Client(sid, token, http_client=_RedirectedHttpClient(api_url(settings)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from functools import lru_cache
 
 from care.knowledge import knowledge
@@ -10,17 +11,33 @@ from care.knowledge.rules import Rule
 from care.redflags.scope import Aside, ReadClause, read_clauses
 from care.triage.model import PatientContext, RedFlagHit
 
-_READ_AT_EACH_END = 6_000
+_READ_AT_ONCE, _READ_AGAIN = 6_000, 300
 _CHECKED_LATELY = 256
+_PASSAGE = 250
 _WIDE = 3
 """An excuse counts where it overlaps the finding or stands at most this many words beside it."""
 
 
 def check(text: str, context: PatientContext | None = None) -> list[RedFlagHit]:
-    """The rules that fire on `text`, the most serious first. Of a longer text the first and last 6,000 characters are read. Deterministic; never raises for any text."""
-    if len(text) > 2 * _READ_AT_EACH_END:
-        text = text[:_READ_AT_EACH_END] + "\n" + text[-_READ_AT_EACH_END:]
-    return list(_checked(text, context.protocol if context else None))
+    """The rules that fire on `text`, the most serious first. A longer text is read 6,000 characters at a time. Deterministic; never raises for any text."""
+    protocol = context.protocol if context else None
+    if len(text) <= _READ_AT_ONCE:
+        return list(_checked(text, protocol))
+    found: dict[str, RedFlagHit] = {}
+    for start in range(0, len(text), _READ_AT_ONCE - _READ_AGAIN):
+        for hit in _checked(text[start : start + _READ_AT_ONCE], protocol):
+            found.setdefault(hit.rule, hit)
+    return sorted(found.values(), key=lambda hit: -hit.acuity.rank)
+
+
+def shortened(text: str, context: PatientContext | None, most: int) -> str:
+    """`text` in at most about `most` characters: how it begins and ends, and between them every passage on which a rule fires."""
+    if len(text) <= most:
+        return text
+    passages = textwrap.wrap(text, _PASSAGE, break_on_hyphens=False)
+    each_end = most // (4 * _PASSAGE)
+    flagged = [passage for passage in passages[each_end:-each_end] if check(passage, context)]
+    return " ... ".join([*passages[:each_end], *flagged[: 2 * each_end], *passages[-each_end:]])
 
 
 @lru_cache(_CHECKED_LATELY)

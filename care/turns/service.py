@@ -19,6 +19,7 @@ from care.knowledge.model import Earlier
 from care.messages.outbox import OutboundText, write
 from care.patients.consent import consent_status
 from care.patients.context import clinical_context
+from care.redflags import shortened
 from care.settings import Settings
 from care.storage.engine import transaction
 from care.storage.tables import Answer, Contact, Conversation, Inbound, InboundState, Outbound, Patient
@@ -33,6 +34,7 @@ log = structlog.get_logger()
 
 ATTEMPTS = 3
 _BACK_OFF = (timedelta(seconds=5), timedelta(seconds=20))
+_READ_BY_DIALOGUE = 4_000
 _SAFE_REPLY_PAUSE = timedelta(minutes=10)
 
 
@@ -122,6 +124,7 @@ class TurnRunner:
         contact = session.get(Contact, conversation.contact_id) if conversation.contact_id else None
         open_contact = contact if contact is not None and contact.completed_at is None else None
         questions = knowledge().protocols[open_contact.protocol].questions_on(open_contact.day) if open_contact else []
+        clinical = clinical_context(session, patient, now)
         context = DialogueContext(
             patient=patient.id,
             first_name=patient.name.split()[0],
@@ -129,7 +132,7 @@ class TurnRunner:
             clinic_phone=self._settings.clinic_phone,
             channel=inbound.channel.value,
             consent="granted" if consent == "granted" else "unknown",
-            clinical=clinical_context(session, patient, now),
+            clinical=clinical,
             contact=open_contact.id if open_contact else None,
             questions=questions,
             earlier=_earlier_answers(session, open_contact, questions, now) if open_contact else {},
@@ -138,7 +141,7 @@ class TurnRunner:
         return DialogueRequest(
             message_id=f"{inbound.channel}:{inbound.id}",
             sender=patient.id,
-            text=inbound.body if inbound.trigger is None else "",
+            text=shortened(inbound.body, clinical, _READ_BY_DIALOGUE) if inbound.trigger is None else "",
             trigger=inbound.trigger,
             context=context,
             state_version=conversation.dialogue_version,

@@ -284,6 +284,19 @@ def test_a_contact_is_sent_reminded_and_escalated(clock: ManualClock) -> None:
     assert rows(Escalation)[0].reason == "no_answer"
 
 
+def test_consent_is_asked_for_once_and_reminded_of_once(clock: ManualClock) -> None:
+    patient = add_patient(consent=False, anchor=date(2026, 3, 1))
+    dialogue = Echo()
+    for _ in range(80):
+        with transaction() as session:
+            tick(session, clock.now())
+        runner(dialogue, clock).run(patient)
+        clock.advance(timedelta(hours=12))
+    assert dialogue.heard == ["<ask_consent>", "<ask_consent>"]
+    assert [row.reason for row in rows(Escalation)] == ["no_answer"]
+    assert {row.state for row in rows(Contact) if row.day > 1} == {ContactState.SKIPPED}
+
+
 def test_two_ticks_at_once_send_once(clock: ManualClock) -> None:
     add_patient()
     for _ in range(2):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -39,6 +41,21 @@ def settled(service: Service, within_s: float = 60) -> None:
             return
         time.sleep(0.3)
     raise AssertionError("messages still wait for their turn")
+
+
+@contextmanager
+def chat(service: Service, phone: str, born: str) -> Iterator[httpx.Client]:
+    """A browser in the patient's chat, opened with a link by SMS."""
+    before = len(service.received(phone))
+    service.text(phone, "CHAT")
+    end = time.monotonic() + 30
+    while not (links := [body for body in service.received(phone)[before:] if "#open=" in body]):
+        assert time.monotonic() < end, "no link came"
+        time.sleep(0.2)
+    with httpx.Client(base_url=service.web, timeout=60) as browser:
+        opened = browser.post("/chat/open", json={"token": links[0].rpartition("#open=")[2].strip(), "date_of_birth": born})
+        assert opened.status_code == 204, opened.text
+        yield browser
 
 
 def test_a_check_in_by_sms_runs_on_the_real_engines(service: Service) -> None:
@@ -159,6 +176,18 @@ def test_help_is_answered_though_opted_out(service: Service) -> None:
         assert time.monotonic() < end
         time.sleep(0.2)
     webhook(service, "START", "+15550100001")
+
+
+@pytest.mark.parametrize("place", [0, 50_000, 99_000])
+def test_a_red_flag_in_a_hundred_thousand_characters_is_found_and_answered(service: Service, place: int) -> None:
+    filler = "the knee is doing nicely today and I slept well. " * 2050
+    told = filler[:place] + " I coughed up blood. " + filler[place : 100_000 - 30]
+    with chat(service, "+15550100001", "1958-03-27") as browser:
+        answer = browser.post("/chat/messages", json={"id": f"long-message-{place}", "text": told[:100_000]})
+        assert answer.status_code == 200
+        assert "Call 911 now" in answer.text
+        refused = browser.post("/chat/messages", json={"id": "too-long-message", "text": "x" * 100_001})
+        assert (refused.status_code, refused.json()["detail"][0]["field"]) == (422, "body.text")
 
 
 def test_the_doctor_finds_everything_well(service: Service) -> None:

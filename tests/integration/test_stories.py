@@ -129,6 +129,13 @@ def test_an_unclear_answer_to_the_consent_question_is_neither(talk: Callable[...
     assert patient.says("ok") == ["consent_thanks"]
 
 
+def test_a_reminder_before_consent_asks_for_it_in_short(talk: Callable[..., Talk]) -> None:
+    patient = talk("pain_score", consent=False)
+    patient.hears("ask_consent")
+    assert patient.hears("ask_consent") == ["consent_needed"]
+    assert patient.says("ok") == ["consent_thanks", "check_in_intro", "question_pain_score"]
+
+
 def test_a_yes_is_no_consent_before_it_was_asked_for(talk: Callable[..., Talk]) -> None:
     patient = talk(consent=False)
     assert patient.says("yes") == ["consent_needed"]

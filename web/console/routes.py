@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from fastapi.templating import Jinja2Templates
 
 from care.audit import record
 from care.clock import service_clock
-from care.escalations.board import board, case_of
+from care.escalations.board import Show, board, case_of, next_untaken
 from care.escalations.service import EscalationConflict, EscalationNotFound, Outcome, acknowledge, release, resolve, take_over
 from care.messages.outbox import OutboundText, write
 from care.patients.consent import consent_status
@@ -85,22 +86,34 @@ def logout(aftercare_console: Annotated[str | None, Cookie()] = None) -> Respons
 
 
 @router.get("")
-def escalations(request: Request, user: Coordinator, aftercare_console: Annotated[str, Cookie()] = "") -> HTMLResponse:
-    """The open escalations."""
-    return _board(request, user, "escalations.html", aftercare_console)
+def escalations(request: Request, user: Coordinator, aftercare_console: Annotated[str, Cookie()] = "", show: Show = Show.ALL) -> HTMLResponse:
+    """The open escalations, or a part of them."""
+    return _board(request, user, "escalations.html", aftercare_console, show)
 
 
 @router.get("/board")
-def live_board(request: Request, user: Coordinator, aftercare_console: Annotated[str, Cookie()] = "") -> HTMLResponse:
+def live_board(request: Request, user: Coordinator, aftercare_console: Annotated[str, Cookie()] = "", show: Show = Show.ALL) -> HTMLResponse:
     """The list alone, which the page fetches every few seconds."""
-    return _board(request, user, "board.html", aftercare_console)
+    return _board(request, user, "board.html", aftercare_console, show)
 
 
-def _board(request: Request, user: User, template: str, token: str) -> HTMLResponse:
-    now = service_clock().now()
+def _board(request: Request, user: User, template: str, token: str, show: Show) -> HTMLResponse:
     with reading() as session:
-        rows = board(session, now)
-    return _pages.TemplateResponse(request, template, {"rows": rows, "user": user, "now": now, "csrf": csrf_token(token)})
+        found = board(session, service_clock().now(), user, show)
+    return _pages.TemplateResponse(request, template, {"board": found, "user": user, "csrf": csrf_token(token)})
+
+
+def _span(left: timedelta) -> str:
+    """How long, in the largest units that matter to a person."""
+    minutes = abs(int(left.total_seconds() // 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} days"
+
+
+_pages.env.filters["span"] = _span
 
 
 @router.get("/escalations/{escalation_id}")
@@ -108,10 +121,12 @@ def one(request: Request, escalation_id: int, user: Coordinator, aftercare_conso
     """One escalation with the conversation and the evidence; reading it is on record."""
     with transaction() as session:
         found = case_of(session, escalation_id)
+        following = next_untaken(session, escalation_id)
         record(session, actor=f"user:{user.id}", action="case_read", subject=found.patient.id, at=service_clock().now())
     plots = [plot(question, series) for question, series in found.series.items()]
     values = {
         "case": found,
+        "following": following,
         "plots": plots,
         "user": user,
         "outcomes": list(Outcome),

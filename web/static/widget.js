@@ -115,7 +115,7 @@
     quick = make("div", { class: "quick", role: "group", "aria-label": "Quick replies" });
     status = make("p", { class: "status", role: "status" });
     const form = make("form");
-    const box = make("textarea", { rows: "2", maxlength: "10000", "aria-label": "Your message", placeholder: "Your message" });
+    const box = make("textarea", { rows: "2", maxlength: "100000", "aria-label": "Your message", placeholder: "Your message" });
     form.append(box, make("button", {}, "Send"));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
