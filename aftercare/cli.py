@@ -24,7 +24,7 @@ USAGE_ERROR = 2
 
 def main() -> None:
     """Runs a command; a mistake in settings, keys, files or ports ends it with one line and status 2."""
-    from aftercare.commands import campaign, patient
+    from aftercare.commands import campaign, operate, patient  # noqa: F401 - operate adds its commands to campaign
 
     app.add_typer(campaign.app, name="campaign")
     app.add_typer(patient.app, name="patient")

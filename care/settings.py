@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,11 +45,15 @@ class Settings(BaseSettings):
     twilio_account_sid: str = Field("", description="Twilio account; empty: the emulator's demo account.")
     twilio_auth_token: SecretStr = Field(SecretStr(""), description="Twilio auth token; with an account set it is required.")
     twilio_secondary_auth_token: SecretStr = Field(SecretStr(""), description="Second valid token while the first is rotated.")
-    twilio_numbers: str = Field("+15550100000", description="Our numbers in E.164, comma-separated; the first one sends.")
+    twilio_numbers: str = Field("+15550100000", description="Our numbers in E.164, comma-separated; each patient keeps one.")
+    twilio_messaging_service_sid: str = Field("", pattern="^(MG[0-9a-f]{32})?$", description="Messaging service that picks the sender; empty: our numbers.")
     twilio_api_url: str = Field("", description="Where Twilio's REST API is; empty with an account set: Twilio; else the emulator.")
     clock_speed: float = Field(1.0, gt=0, le=100_000, description="How many seconds pass for the service in one real second (demo).")
     clinic_name: str = Field("Riverside Care Team", description="How messages name the sender.")
     clinic_phone: str = Field("555-010-0199", description="The number patients are told to call.")
+    site_timezone: str = Field("America/New_York", description="IANA time zone of patients whose own is not given.")
+    sms_per_second: float = Field(10.0, gt=0, le=10_000, description="How many patients the campaigns write to in a second, with each of our numbers.")
+    sms_segment_price: float = Field(0.0113, ge=0, description="Price of one SMS segment, carrier fees included, for previews; US dollars.")
     emergency_number: str = Field("911", description="The local emergency number.")
     reply_deadline_s: float = Field(8.0, gt=0, le=60, description="Seconds an engine may take in a turn before the safe reply goes out.")
     worker_processes: int = Field(2, ge=1, le=64, description="Celery worker processes that `aftercare up` starts.")
@@ -61,6 +66,15 @@ class Settings(BaseSettings):
         for number in value.split(","):
             if not (number.startswith("+") and number[1:].isdigit() and 8 <= len(number) <= 16):
                 raise ValueError(f"{number!r} is not in E.164 (like +15551234567)")
+        return value
+
+    @field_validator("site_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("not an IANA time zone; write it like America/Chicago") from error
         return value
 
     @field_validator("chat_origins")
@@ -139,7 +153,7 @@ class Settings(BaseSettings):
 
     @property
     def our_numbers(self) -> list[str]:
-        """Our SMS numbers; the first one sends."""
+        """Our SMS numbers."""
         return self.twilio_numbers.split(",")
 
 

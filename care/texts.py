@@ -1,12 +1,28 @@
-"""The scripted texts as this clinic says them."""
+"""The scripted texts as this clinic says them, and days and hours in the patient's language."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_date, format_time
+
 from care.knowledge import knowledge
 from care.settings import settings
+
+_LOCALES = {"en": "en_US", "es": "es_US", "zh": "zh_Hans_CN"}
 
 
 def scripted(key: str, language: str = "en", **values: str) -> str:
     """The text of `key` with the clinic's name, phone and emergency number filled in."""
     current = settings()
     return knowledge().text(key, language, clinic=current.clinic_name, clinic_phone=current.clinic_phone, emergency_number=current.emergency_number, **values)
+
+
+def local_day_and_hour(moment: datetime, zone: str, language: str) -> str:
+    """Such as "Monday, March 2, 10:30 AM", as the language writes it."""
+    local, locale = moment.astimezone(ZoneInfo(zone)), _LOCALES.get(language, "en_US")
+    return f"{format_date(local, _DAY.get(language, _DAY['en']), locale)}, {format_time(local, 'short', locale=locale)}".replace("\u202f", " ")
+
+
+_DAY = {"en": "EEEE, MMMM d", "es": "EEEE d 'de' MMMM", "zh": "M月d日EEEE"}

@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zlib import crc32
 
 import httpx
 from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Response
@@ -26,7 +27,33 @@ from emulator.store import Ledger, Sms
 _STATIC = Path(__file__).parent / "static"
 _CSP = "default-src 'self'; frame-ancestors 'none'"
 _basic = HTTPBasic(auto_error=False)
-FaultKind = Literal["429", "5xx", "21610", "30003", "slow", "accepted_no_answer", "out_of_order", "repeated", "webhook_lost"]
+FaultKind = Literal[
+    "429",
+    "5xx",
+    "20003",
+    "21211",
+    "21610",
+    "21614",
+    "30003",
+    "30005",
+    "30008",
+    "63038",
+    "slow",
+    "accepted_no_answer",
+    "out_of_order",
+    "repeated",
+    "webhook_lost",
+]
+
+
+_REFUSALS: dict[FaultKind, tuple[int, int, str]] = {
+    "20003": (401, 20003, "Authenticate"),
+    "21211": (400, 21211, "Invalid 'To' Phone Number"),
+    "21610": (400, 21610, "Attempt to send to unsubscribed recipient"),
+    "21614": (400, 21614, "'To' number is not a valid mobile number"),
+    "63038": (429, 63038, "Account exceeded its daily messages limit"),
+}
+_UNDELIVERED: tuple[FaultKind, ...] = ("30003", "30005", "30008")
 
 
 @dataclass(frozen=True)
@@ -106,8 +133,8 @@ class Emulator:
 
     async def play_receipts(self, sms: Sms) -> None:
         """Posts the delivery receipts of an accepted message."""
-        lost = self.fault(sms.recipient, "30003")
-        final, code = ("undelivered", 30003) if lost else ("delivered", None)
+        lost = self.fault(sms.recipient, *_UNDELIVERED)
+        final, code = ("undelivered", int(lost.kind)) if lost else ("delivered", None)
         statuses = ["sent", final]
         if self.fault(sms.recipient, "out_of_order"):
             statuses.reverse()
@@ -180,10 +207,13 @@ def create_app(account: Account, ledger: Ledger) -> FastAPI:
     @app.post(base + ".json", dependencies=[Depends(authorised)], status_code=201)
     async def create(
         to: Annotated[str, Form(alias="To")],
-        sender: Annotated[str, Form(alias="From")],
         body: Annotated[str, Form(alias="Body")],
+        sender: Annotated[str, Form(alias="From")] = "",
+        service: Annotated[str, Form(alias="MessagingServiceSid")] = "",
         callback: Annotated[str | None, Form(alias="StatusCallback")] = None,
     ) -> Any:
+        if service.startswith("MG"):
+            sender = account.numbers[crc32(to.encode()) % len(account.numbers)]
         if sender not in account.numbers:
             raise _twilio_error(400, 21606, "The From number is not one of this account's")
         if not to.startswith("+") or not to[1:].isdigit():
@@ -196,8 +226,8 @@ def create_app(account: Account, ledger: Ledger) -> FastAPI:
             raise _twilio_error(429, 20429, "Too Many Requests")
         if emulator.fault(to, "5xx"):
             raise _twilio_error(503, 20503, "Service unavailable")
-        if emulator.fault(to, "21610"):
-            raise _twilio_error(400, 21610, "Attempt to send to unsubscribed recipient")
+        if refusal := emulator.fault(to, *_REFUSALS):
+            raise _twilio_error(*_REFUSALS[refusal.kind])
         sms = ledger.add("outbound-api", sender, to, body, "queued", callback)
         emulator.later(emulator.play_receipts(sms))
         if emulator.fault(to, "accepted_no_answer"):

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
+from care.campaigns import operation
+from care.campaigns.overview import CampaignRow, overview
+from care.campaigns.preview import PreviewedContact, preview, preview_new
 from care.campaigns.service import CampaignInvalid, CampaignNotFound, EnrollmentConflict, campaign_named, create_campaign, enroll
 from care.clock import service_clock
+from care.knowledge.model import StopEvent
 from care.patients.model import NewPatient
 from care.sessions import check_password
-from care.storage.engine import transaction
-from care.storage.tables import Role, User
+from care.storage.engine import reading, transaction
+from care.storage.tables import Campaign, Role, User
 
 router = APIRouter(prefix="/api/v1")
 _basic = HTTPBasic(realm="aftercare")
@@ -27,6 +36,8 @@ class NewCampaign(BaseModel):
     name: str = Field(min_length=1, max_length=120)
     protocol: str = Field(max_length=64)
     send_hour: int = 10
+    spread_minutes: int = 60
+    weekdays_only: bool = False
 
 
 class CampaignMade(BaseModel):
@@ -46,6 +57,57 @@ class PatientEnrolled(BaseModel):
     contacts: int
 
 
+class Contacts(BaseModel):
+    """How many contacts were touched, or are planned now."""
+
+    contacts: int
+
+
+class Enrollments(BaseModel):
+    """How many enrollments ended."""
+
+    enrollments: int
+
+
+class Amendment(BaseModel):
+    """What becomes of the patients in flight."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    move_patients: bool
+
+
+class Anchor(BaseModel):
+    """The new date of the discharge."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anchor: date
+
+
+class End(BaseModel):
+    """What ended the follow-up."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    because: StopEvent
+
+
+class Appointment(BaseModel):
+    """A visit; `at` with its offset from UTC."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    at: AwareDatetime
+
+
+class ContactPlanned(BaseModel):
+    """The contact that was planned."""
+
+    contact: str
+    due_at: datetime
+
+
 def programme_lead(given: Annotated[HTTPBasicCredentials, Depends(_basic)]) -> User:
     """A user with the role `lead`. Raises 401, 403."""
     with transaction() as session:
@@ -57,25 +119,111 @@ def programme_lead(given: Annotated[HTTPBasicCredentials, Depends(_basic)]) -> U
     return user
 
 
-@router.post("/campaigns", status_code=201, dependencies=[Depends(programme_lead)])
-def make_campaign(new: NewCampaign) -> CampaignMade:
+Lead = Annotated[User, Depends(programme_lead)]
+
+
+@contextmanager
+def _changing(name: str) -> Iterator[tuple[Session, Campaign, datetime]]:
+    """A transaction on the campaign. Raises 404, 409, 422."""
+    with transaction() as session:
+        try:
+            yield session, campaign_named(session, name), service_clock().now()
+        except CampaignNotFound as error:
+            raise HTTPException(404, str(error)) from error
+        except EnrollmentConflict as error:
+            raise HTTPException(409, str(error)) from error
+        except CampaignInvalid as error:
+            raise HTTPException(422, str(error)) from error
+
+
+@router.get("/campaigns", dependencies=[Depends(programme_lead)])
+def campaigns() -> list[CampaignRow]:
+    """Every campaign, its state, and how far its contacts are."""
+    with reading() as session:
+        return overview(session)
+
+
+@router.post("/campaigns", status_code=201)
+def make_campaign(new: NewCampaign, lead: Lead) -> CampaignMade:
     """Makes a campaign on a protocol."""
     with transaction() as session:
         try:
-            made = create_campaign(session, new.name, new.protocol, service_clock().now(), new.send_hour)
+            made = create_campaign(session, actor=f"user:{lead.id}", at=service_clock().now(), **new.model_dump())
         except CampaignInvalid as error:
             raise HTTPException(422, str(error)) from error
     return CampaignMade(id=made.id, name=made.name, protocol=made.protocol, protocol_version=made.protocol_version)
 
 
-@router.post("/campaigns/{name}/patients", status_code=201, dependencies=[Depends(programme_lead)])
-def enroll_patient(name: str, patient: NewPatient) -> PatientEnrolled:
+@router.post("/campaigns/{name}/patients", status_code=201)
+def enroll_patient(name: str, patient: NewPatient, lead: Lead) -> PatientEnrolled:
     """Enrols a patient and plans every contact."""
-    with transaction() as session:
-        try:
-            done = enroll(session, campaign_named(session, name), patient, service_clock().now())
-        except CampaignNotFound as error:
-            raise HTTPException(404, str(error)) from error
-        except EnrollmentConflict as error:
-            raise HTTPException(409, str(error)) from error
+    with _changing(name) as (session, campaign, now):
+        done = enroll(session, campaign, patient, now, actor=f"user:{lead.id}")
     return PatientEnrolled(patient=done.patient_id, enrollment=done.enrollment_id, contacts=done.contacts)
+
+
+@router.get("/campaigns/{name}/preview", dependencies=[Depends(programme_lead)])
+def preview_contacts(name: str, most: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> list[PreviewedContact]:
+    """What will be sent next to those enrolled: who, when in local time, in what words, how many segments, at what price."""
+    with _changing(name) as (session, campaign, now):
+        return list(islice(preview(session, campaign, now), most))
+
+
+@router.post("/campaigns/{name}/preview", dependencies=[Depends(programme_lead)])
+def preview_patient(name: str, patient: NewPatient) -> list[PreviewedContact]:
+    """What a patient would get who is not enrolled yet; nothing is stored."""
+    with _changing(name) as (_, campaign, now):
+        return preview_new(campaign, patient, now)
+
+
+@router.post("/campaigns/{name}/pause")
+def pause_campaign(name: str, lead: Lead) -> Contacts:
+    """Holds everything that is planned."""
+    with _changing(name) as (session, campaign, now):
+        return Contacts(contacts=operation.pause(session, campaign, f"user:{lead.id}", now))
+
+
+@router.post("/campaigns/{name}/resume")
+def resume_campaign(name: str, lead: Lead) -> Contacts:
+    """Goes on; what became stale meanwhile is skipped and recorded."""
+    with _changing(name) as (session, campaign, now):
+        return Contacts(contacts=operation.resume(session, campaign, f"user:{lead.id}", now))
+
+
+@router.post("/campaigns/{name}/stop")
+def stop_campaign(name: str, lead: Lead) -> Enrollments:
+    """Ends the campaign for everybody in it."""
+    with _changing(name) as (session, campaign, now):
+        return Enrollments(enrollments=operation.stop(session, campaign, f"user:{lead.id}", now))
+
+
+@router.post("/campaigns/{name}/amend")
+def amend_campaign(name: str, how: Amendment, lead: Lead) -> operation.Amended:
+    """Takes up the protocol's present version; patients in flight keep theirs or move to it."""
+    with _changing(name) as (session, campaign, now):
+        return operation.amend(session, campaign, f"user:{lead.id}", now, move_patients=how.move_patients)
+
+
+@router.post("/campaigns/{name}/patients/{reference}/move")
+def move_patient(name: str, reference: str, to: Anchor, lead: Lead) -> Contacts:
+    """The patient's discharge moved: plans again what is still to come."""
+    with _changing(name) as (session, campaign, now):
+        enrollment = operation.enrollment_of(session, campaign, reference)
+        return Contacts(contacts=operation.reanchor(session, enrollment, to.anchor, f"user:{lead.id}", now))
+
+
+@router.post("/campaigns/{name}/patients/{reference}/end")
+def end_patient(name: str, reference: str, why: End, lead: Lead) -> Enrollments:
+    """Ends the patient's follow-up at once."""
+    with _changing(name) as (session, campaign, now):
+        enrollment = operation.enrollment_of(session, campaign, reference)
+        return Enrollments(enrollments=operation.end_enrollment(session, enrollment, why.because, f"user:{lead.id}", now))
+
+
+@router.post("/campaigns/{name}/patients/{reference}/appointments", status_code=201)
+def add_appointment(name: str, reference: str, visit: Appointment, lead: Lead) -> ContactPlanned:
+    """Plans the reminder of a visit, for the day before it."""
+    with _changing(name) as (session, campaign, now):
+        enrollment = operation.enrollment_of(session, campaign, reference)
+        contact = operation.add_appointment(session, enrollment, visit.at, f"user:{lead.id}", now)
+        return ContactPlanned(contact=contact.id, due_at=contact.due_at)

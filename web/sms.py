@@ -13,7 +13,7 @@ from starlette.datastructures import FormData
 
 from care.clock import service_clock
 from care.messages.inbox import Accepted, Incoming, accept
-from care.messages.sending import take_receipt
+from care.messages.receipts import take_receipt
 from care.messages.twilio_client import account_of
 from care.settings import settings
 from care.storage.engine import transaction
@@ -83,7 +83,7 @@ async def status(request: Request) -> Response:
 
 def _accept(sms: InboundSms) -> Accepted:
     with transaction() as session:
-        incoming = Incoming(Channel.SMS, sms.message_sid, sms.body, service_clock().now(), phone=sms.sender, media=sms.media)
+        incoming = Incoming(Channel.SMS, sms.message_sid, sms.body, service_clock().now(), phone=sms.sender, media=sms.media, ours=sms.to)
         return accept(session, incoming)
 
 

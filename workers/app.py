@@ -22,11 +22,12 @@ app.conf.update(
     task_routes={
         "turns.run": {"queue": "turns"},
         "sms.send": {"queue": "sms"},
-        "campaigns.tick": {"queue": "campaigns"},
+        "campaigns.*": {"queue": "campaigns"},
         "upkeep.*": {"queue": "upkeep"},
     },
     beat_schedule={
         "campaigns.tick": {"task": "campaigns.tick", "schedule": 2.0, "options": {"expires": 10}},
+        "campaigns.complete": {"task": "campaigns.complete", "schedule": 3600.0, "options": {"expires": 600}},
         "upkeep.sweep": {"task": "upkeep.sweep", "schedule": 3.0, "options": {"expires": 10}},
         "upkeep.poll": {"task": "upkeep.poll", "schedule": 30.0, "options": {"expires": 60}},
         "upkeep.deadlines": {"task": "upkeep.deadlines", "schedule": 15.0, "options": {"expires": 60}},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from care.campaigns.schedule import tick
+from care.campaigns.operation import complete
+from care.campaigns.schedule import take_pace, tick
 from care.clock import service_clock
+from care.settings import settings
 from care.storage.engine import transaction
 from workers.app import app
 from workers.turns import run_turns
@@ -11,8 +13,17 @@ from workers.turns import run_turns
 
 @app.task(name="campaigns.tick")  # type: ignore[untyped-decorator]
 def campaigns_tick() -> None:
-    """Queues the turns of contacts that are due, then rings for them; unrung ones are found by the sweep."""
+    """Queues the turns of contacts that are due, at the pace that our numbers may send, then rings for them; unrung ones are found by the sweep."""
+    current = settings()
     with transaction() as session:
-        patients = tick(session, service_clock().now())
+        most = take_pace(session, current.sms_per_second * len(current.our_numbers))
+        patients = tick(session, service_clock().now(), most) if most else []
     for patient_id in patients:
         run_turns.delay(patient_id)
+
+
+@app.task(name="campaigns.complete")  # type: ignore[untyped-decorator]
+def campaigns_complete() -> None:
+    """Closes enrollments whose protocol is over."""
+    with transaction() as session:
+        complete(session, service_clock().now())

@@ -9,26 +9,33 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import func, select
 
 from aftercare.failure import CommandFailed
-from care.campaigns.roster import BadRow, RosterInvalid, read_roster
+from care.campaigns.overview import overview
+from care.campaigns.roster import RosterInvalid, read_roster, take_in
 from care.campaigns.service import CampaignInvalid, CampaignNotFound, EnrollmentConflict, campaign_named, create_campaign, enroll
 from care.clock import service_clock
 from care.patients.model import NewPatient
 from care.storage.engine import reading, transaction
-from care.storage.tables import Campaign, Enrollment
 
 app = typer.Typer(no_args_is_help=True, help="Campaigns: a protocol run for a cohort.")
 _out = Console()
 
 
 @app.command()
-def create(name: str, protocol: str = "knee_replacement", send_hour: int = 10) -> None:
+def create(
+    name: str,
+    protocol: str = "knee_replacement",
+    send_hour: Annotated[int, typer.Option(help="Local hour at which contacts begin.")] = 10,
+    spread_minutes: Annotated[int, typer.Option(help="Over how many minutes they are spread.")] = 60,
+    weekdays_only: Annotated[bool, typer.Option("--weekdays-only", help="Move contacts off weekends and holidays.")] = False,
+) -> None:
     """Make a campaign on a protocol."""
     with transaction() as session:
         try:
-            made = create_campaign(session, name, protocol, service_clock().now(), send_hour)
+            made = create_campaign(
+                session, name, protocol, service_clock().now(), send_hour=send_hour, spread_minutes=spread_minutes, weekdays_only=weekdays_only
+            )
         except CampaignInvalid as error:
             raise CommandFailed(str(error)) from error
     _out.print(f"campaign {made.name!r} runs {made.protocol} {made.protocol_version}")
@@ -36,16 +43,11 @@ def create(name: str, protocol: str = "knee_replacement", send_hour: int = 10) -
 
 @app.command(name="list")
 def list_all() -> None:
-    """Every campaign with its number of patients."""
-    table = Table("campaign", "protocol", "patients")
+    """Every campaign with its state and its number of patients."""
+    table = Table("campaign", "protocol", "version", "state", "patients")
     with reading() as session:
-        rows = session.execute(
-            select(Campaign.name, Campaign.protocol, func.count(Enrollment.id))
-            .outerjoin(Enrollment, Enrollment.campaign_id == Campaign.id)
-            .group_by(Campaign.id)
-        ).all()
-    for name, protocol, patients in rows:
-        table.add_row(name, protocol, str(patients))
+        for row in overview(session):
+            table.add_row(row.name, row.protocol, row.version, row.state, str(row.patients))
     _out.print(table)
 
 
@@ -90,26 +92,17 @@ def import_csv(
 ) -> None:
     """Enrol the patients of a CSV; every bad row is named, and none is taken in unless --skip-bad is given."""
     try:
-        roster = read_roster(csv_file)
+        roster = read_roster(csv_file.read_bytes(), csv_file.name)
+    except OSError as error:
+        raise CommandFailed(f"{csv_file}: cannot be read ({error.strerror}); give the path of a CSV file") from error
     except RosterInvalid as error:
         raise CommandFailed(str(error)) from error
-    enrolled = 0
     with transaction() as session:
         try:
             target = campaign_named(session, campaign)
         except CampaignNotFound as error:
             raise CommandFailed(str(error)) from error
-        for line, patient in roster.patients:
-            try:
-                with session.begin_nested():
-                    enroll(session, target, patient, service_clock().now())
-                enrolled += 1
-            except EnrollmentConflict as error:
-                name, _, problem = str(error).partition(": ")
-                roster.bad.append(BadRow(line, name, problem))
-        if roster.bad and not skip_bad:
-            session.rollback()
-            enrolled = 0
+        enrolled = take_in(session, target, roster, service_clock().now(), skip_bad=skip_bad, actor="operator")
     for row in sorted(roster.bad, key=lambda each: each.line):
         _out.print(f"{csv_file.name}:{row.line}: {row.field}: {row.problem}", markup=False, highlight=False, soft_wrap=True)
     _out.print(f"{enrolled} enrolled, {len(roster.bad)} problems")

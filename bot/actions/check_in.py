@@ -16,8 +16,9 @@ from bot.actions.report import answer_clarifier, ask_clarifier, assess, clarifyi
 from bot.actions.turn import Turn
 from care.acuity import Acuity
 from care.answers import AnswerOutOfBounds, ReadAnswer, is_skip, read_answer
+from care.campaigns.outreach import INTROS
 from care.knowledge import knowledge
-from care.knowledge.model import Earlier, Question, QuestionKind
+from care.knowledge.model import Earlier, Question, QuestionKind, StepKind
 from care.lexicon import present_symptoms
 from care.redflags import check
 from care.turns.dialogue import AnswerEffect, ContactDoneEffect, QuickReply
@@ -38,7 +39,7 @@ class StartCheckIn(Capability):
     called = "action_start_check_in"
 
     def act(self, turn: Turn) -> Events:
-        turn.say("check_in_intro")
+        turn.say(INTROS[turn.context.kind or StepKind.CHECK_IN], appointment=turn.context.appointment)
         return _begin(turn)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import datetime
 
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
+from care.campaigns.service import EnrollmentConflict, enroll
 from care.patients.model import NewPatient
+from care.storage.tables import Campaign
 
 _REQUIRED = {"reference", "name", "phone", "date_of_birth", "anchor"}
 _FORMULA = ("=", "+", "-", "@")
@@ -35,20 +38,38 @@ class Roster:
     bad: list[BadRow] = field(default_factory=list)
 
 
-def read_roster(path: Path) -> Roster:
-    """Reads and checks a CSV with a header of `NewPatient`'s fields. Raises `RosterInvalid`."""
+def take_in(session: Session, campaign: Campaign, roster: Roster, at: datetime, *, skip_bad: bool, actor: str) -> int:
+    """Enrols the good rows, adding to the bad ones those that conflict; how many. With bad rows nobody is enrolled unless `skip_bad`."""
+    enrolled = 0
+    with session.begin_nested() as all_of_them:
+        for line, patient in roster.patients:
+            try:
+                with session.begin_nested():
+                    enroll(session, campaign, patient, at, actor)
+                enrolled += 1
+            except EnrollmentConflict as error:
+                name, _, problem = str(error).partition(": ")
+                roster.bad.append(BadRow(line, name, problem))
+        if roster.bad and not skip_bad:
+            all_of_them.rollback()
+            return 0
+    return enrolled
+
+
+def read_roster(raw: bytes, name: str) -> Roster:
+    """Reads and checks a CSV, by the `name` it goes by, with a header of `NewPatient`'s fields. Raises `RosterInvalid`."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RosterInvalid(f"{path.name}: cannot be read as UTF-8 text; save it as CSV UTF-8 ({error})") from error
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RosterInvalid(f"{name}: cannot be read as UTF-8 text; save it as CSV UTF-8 ({error})") from error
     reader = csv.DictReader(text.splitlines(), strict=True)
     missing = _REQUIRED - set(reader.fieldnames or [])
     if missing:
-        raise RosterInvalid(f"{path.name}: the header lacks {', '.join(sorted(missing))}")
+        raise RosterInvalid(f"{name}: the header lacks {', '.join(sorted(missing))}")
     roster, phones, references = Roster(), {}, {}  # type: Roster, dict[str, int], dict[str, int]
     for row in reader:
         line = reader.line_num
-        given = {name: value.strip() for name, value in row.items() if name and isinstance(value, str) and value.strip()}
+        given = {field: value.strip() for field, value in row.items() if field and isinstance(value, str) and value.strip()}
         if None in row:
             roster.bad.append(BadRow(line, "row", "has more cells than the header; quote cells that hold a comma"))
             continue

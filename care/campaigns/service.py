@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from care.audit import record
+from care.campaigns.plan import contacts_of
 from care.knowledge import knowledge
 from care.patients.model import NewPatient
 from care.storage.crypto import blind_index
-from care.storage.tables import Campaign, Contact, Conversation, Enrollment, Patient
+from care.storage.tables import Campaign, CampaignState, Conversation, Enrollment, Patient
 
-QUIET_ENDS, QUIET_BEGINS = time(9), time(20)
+FIRST_HOUR, LAST_HOUR = 9, 19
+LONGEST_SPREAD = 8 * 60
 
 
 class CampaignNotFound(Exception):
@@ -26,7 +27,7 @@ class CampaignNotFound(Exception):
 
 
 class CampaignInvalid(Exception):
-    """The campaign cannot be made as asked; the message says why."""
+    """The campaign cannot be made or changed as asked; the message says why."""
 
 
 class EnrollmentConflict(Exception):
@@ -42,19 +43,39 @@ class Enrolled:
     contacts: int
 
 
-def create_campaign(session: Session, name: str, protocol: str, at: datetime, send_hour: int = 10) -> Campaign:
+def create_campaign(
+    session: Session,
+    name: str,
+    protocol: str,
+    at: datetime,
+    *,
+    send_hour: int = 10,
+    spread_minutes: int = 60,
+    weekdays_only: bool = False,
+    actor: str = "service",
+) -> Campaign:
     """A campaign that runs the protocol's current version. Raises `CampaignInvalid`."""
     known = knowledge().protocols
     if protocol not in known:
         raise CampaignInvalid(f"protocol: {protocol!r} is not known; choose one of {', '.join(sorted(known))}")
-    if not QUIET_ENDS.hour <= send_hour < QUIET_BEGINS.hour:
-        raise CampaignInvalid(f"send_hour: must lie from {QUIET_ENDS.hour} to {QUIET_BEGINS.hour - 1}, outside quiet hours")
+    if not FIRST_HOUR <= send_hour <= LAST_HOUR:
+        raise CampaignInvalid(f"send_hour: must lie from {FIRST_HOUR} to {LAST_HOUR}, outside quiet hours")
+    if not 0 <= spread_minutes <= LONGEST_SPREAD:
+        raise CampaignInvalid(f"spread_minutes: must lie from 0 to {LONGEST_SPREAD}")
     if session.scalar(select(Campaign.id).where(Campaign.name == name)):
         raise CampaignInvalid(f"name: a campaign named {name!r} exists")
-    campaign = Campaign(name=name, protocol=protocol, protocol_version=known[protocol].version, send_hour=send_hour, created_at=at)
+    campaign = Campaign(
+        name=name,
+        protocol=protocol,
+        protocol_version=known[protocol].version,
+        send_hour=send_hour,
+        spread_minutes=spread_minutes,
+        weekdays_only=weekdays_only,
+        created_at=at,
+    )
     session.add(campaign)
     session.flush()
-    record(session, actor="service", action="campaign_created", subject=campaign.id, at=at)
+    record(session, actor=actor, action="campaign_created", subject=campaign.id, at=at)
     return campaign
 
 
@@ -66,17 +87,23 @@ def campaign_named(session: Session, name: str) -> Campaign:
     return campaign
 
 
-def enroll(session: Session, campaign: Campaign, new: NewPatient, at: datetime) -> Enrolled:
+def enroll(session: Session, campaign: Campaign, new: NewPatient, at: datetime, actor: str = "service") -> Enrolled:
     """Takes the patient in (or finds the one of this reference) and plans every contact. Raises `EnrollmentConflict`."""
+    if campaign.state is CampaignState.STOPPED:
+        raise EnrollmentConflict(f"campaign: {campaign.name!r} was stopped; make a new one")
     patient = _patient(session, new, at)
     if session.scalar(select(Enrollment.id).where(Enrollment.campaign_id == campaign.id, Enrollment.patient_id == patient.id)):
         raise EnrollmentConflict(f"reference: {new.reference!r} is in this campaign already")
-    enrollment = Enrollment(campaign_id=campaign.id, patient_id=patient.id, anchor=new.anchor, created_at=at)
+    version = knowledge().protocols[campaign.protocol].version
+    enrollment = Enrollment(campaign_id=campaign.id, patient_id=patient.id, anchor=new.anchor, protocol_version=version, created_at=at)
     session.add(enrollment)
     session.flush()
-    planned = [contact for contact in _plan(campaign, patient, enrollment) if contact.not_after > at]
+    planned = [contact for contact in contacts_of(campaign, patient, enrollment) if contact.not_after > at]
+    if campaign.state is CampaignState.PAUSED:
+        for contact in planned:
+            contact.next_at, contact.held_next_at = None, contact.next_at
     session.add_all(planned)
-    record(session, actor="service", action="patient_enrolled", subject=patient.id, at=at)
+    record(session, actor=actor, action="patient_enrolled", subject=patient.id, at=at)
     return Enrolled(patient.id, enrollment.id, len(planned))
 
 
@@ -98,6 +125,7 @@ def _patient(session: Session, new: NewPatient, at: datetime) -> Patient:
         sex=new.sex,
         language=new.language,
         timezone=new.timezone,
+        state=new.state,
         created_at=at,
     )
     session.add(patient)
@@ -105,38 +133,3 @@ def _patient(session: Session, new: NewPatient, at: datetime) -> Patient:
     session.add(Conversation(patient_id=patient.id))
     session.flush()
     return patient
-
-
-def _plan(campaign: Campaign, patient: Patient, enrollment: Enrollment) -> list[Contact]:
-    contacts = []
-    for day in knowledge().protocols[campaign.protocol].days:
-        due = local_moment(enrollment.anchor + timedelta(days=day), time(campaign.send_hour), patient.timezone)
-        stale = local_moment(enrollment.anchor + timedelta(days=day), QUIET_BEGINS, patient.timezone)
-        contacts.append(
-            Contact(
-                enrollment_id=enrollment.id,
-                patient_id=patient.id,
-                protocol=campaign.protocol,
-                day=day,
-                due_at=due,
-                not_after=stale,
-                next_at=due,
-            )
-        )
-    return contacts
-
-
-def local_moment(day: date, hour: time, zone: str) -> datetime:
-    """The moment of a local wall-clock time; one that a clock change skips is taken an hour later, one that comes twice the first time."""
-    moment = datetime.combine(day, hour, ZoneInfo(zone))
-    return moment.astimezone(ZoneInfo("UTC"))
-
-
-def outside_quiet_hours(moment: datetime, zone: str) -> datetime:
-    """`moment`, or the next local 9:00 where it falls in quiet hours (20:00 to 9:00)."""
-    local = moment.astimezone(ZoneInfo(zone))
-    if local.time() >= QUIET_BEGINS:
-        return local_moment(local.date() + timedelta(days=1), QUIET_ENDS, zone)
-    if local.time() < QUIET_ENDS:
-        return local_moment(local.date(), QUIET_ENDS, zone)
-    return moment

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from care.knowledge.model import Advice, Clarifier, Complication, Entry, Medicine, Procedure, Protocol, Question, RedFlag, Symptom
+from care.knowledge.model import Advice, Clarifier, Complication, Entry, Medicine, Procedure, Protocol, Question, QuietHours, RedFlag, Symptom
 from care.knowledge.rules import Rules, RulesInvalid, compile_rules
 
 _HERE = Path(__file__).parent
@@ -46,6 +46,7 @@ class Knowledge:
     complications: dict[str, Complication]
     medicines: dict[str, Medicine]
     procedures: dict[str, Procedure]
+    quiet_hours: dict[str, QuietHours]
     rules: Rules
     version: str
 
@@ -76,10 +77,13 @@ def load(folder: Path) -> Knowledge:
         complications=_entries(sorted((folder / "complications").glob("*.yaml")), Complication),
         medicines=_entries(sorted((folder / "medicines").glob("*.yaml")), Medicine),
         procedures=_entries(sorted((folder / "procedures").glob("*.yaml")), Procedure),
+        quiet_hours=_entries([folder / "quiet_hours.yaml"], QuietHours),
         rules=_rules(folder, red_flags),
         version=sha256(b"\x00".join(path.read_bytes() for path in files)).hexdigest()[:12],
     )
     _check_references(read)
+    if "default" not in read.quiet_hours:
+        raise KnowledgeInvalid("quiet_hours.yaml: entry default is missing; add it")
     return read
 
 
@@ -151,6 +155,9 @@ def _check_references(read: Knowledge) -> None:
         for question in (name for day in protocol.schedule for name in day.questions):
             if question not in read.questions:
                 raise KnowledgeInvalid(f"protocols/{protocol.id}.yaml: field schedule: question {question!r} is no question of questions/")
+        for advice in (day.advice for day in protocol.schedule if day.advice):
+            if advice not in read.advice:
+                raise KnowledgeInvalid(f"protocols/{protocol.id}.yaml: field schedule: {advice!r} is no advice of advice/")
         for flag in protocol.red_flags:
             if flag not in read.red_flags:
                 raise KnowledgeInvalid(f"protocols/{protocol.id}.yaml: field red_flags: {flag!r} is no rule of redflags/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import time
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -192,14 +193,58 @@ class NoAnswer(Entry):
     """What is done where no answer comes."""
 
     reminder_after_hours: float = Field(gt=0)
+    offer_chat_after_hours: float | None = Field(None, gt=0, description="After the reminder: the web chat is offered, the other channel.")
     escalate_after_hours: float = Field(gt=0)
 
 
+class QuietHours(Entry):
+    """When a text may arrive, in local time: `id` is `default` or a US state. A day of its own narrows `every_day`; an empty one closes it."""
+
+    id: str
+    every_day: list[time] = Field(default_factory=lambda: [time(0), time(23, 59)], min_length=2, max_length=2)
+    saturday: list[time] | None = Field(None, max_length=2)
+    sunday: list[time] | None = Field(None, max_length=2)
+    holidays: list[time] | None = Field(None, max_length=2)
+    sources: Sources
+
+    def hours(self, weekday: int, *, holiday: bool) -> tuple[time, time] | None:
+        """From when until when, on this day of the week (0 is Monday); None where not at all."""
+        own = {5: self.saturday, 6: self.sunday}.get(weekday)
+        chosen = self.holidays if holiday and self.holidays is not None else own if own is not None else self.every_day
+        return (chosen[0], chosen[1]) if chosen else None
+
+
+class StepKind(StrEnum):
+    """What a contact is for; it chooses the words that it begins with."""
+
+    CHECK_IN = "check_in"
+    MEDICINE = "medicine"
+    APPOINTMENT = "appointment"
+    SURVEY = "survey"
+    EDUCATION = "education"
+
+
 class ProtocolDay(Entry):
-    """The questions of a day after the anchor."""
+    """What is sent on a day after the anchor: questions, or (for education) an advice statement."""
 
     day: int = Field(ge=0)
-    questions: list[str] = Field(min_length=1, max_length=5)
+    kind: StepKind = StepKind.CHECK_IN
+    questions: list[str] = Field(default_factory=list, max_length=5)
+    advice: str | None = None
+    send_hour: int | None = Field(None, ge=9, le=19, description="Local hour; without one the campaign's.")
+
+    @model_validator(mode="after")
+    def _something_is_sent(self) -> ProtocolDay:
+        if (self.advice is not None) == bool(self.questions) or (self.kind is StepKind.EDUCATION) != (self.advice is not None):
+            raise ValueError("questions: education needs advice alone, every other kind questions alone")
+        if self.kind is StepKind.APPOINTMENT:
+            raise ValueError("kind: an appointment is each patient's own; enter it with the patient")
+        return self
+
+    @property
+    def step(self) -> str:
+        """What tells this step from the enrollment's others."""
+        return f"{self.kind}-{self.day}"
 
 
 class StopEvent(StrEnum):
@@ -237,8 +282,8 @@ class Protocol(Entry):
 
     @model_validator(mode="after")
     def _days_are_in_order(self) -> Protocol:
-        if self.days != sorted(set(self.days)):
-            raise ValueError("schedule: give each day once, in order")
+        if self.days != sorted(self.days) or len({entry.step for entry in self.schedule}) < len(self.schedule):
+            raise ValueError("schedule: give each day once for each kind, in order")
         if self.days and self.days[-1] > self.stop.day:
             raise ValueError(f"stop: day {self.stop.day} comes before the last check-in on day {self.days[-1]}")
         return self
@@ -249,8 +294,8 @@ class Protocol(Entry):
         return [entry.day for entry in self.schedule]
 
     def questions_on(self, day: int) -> list[str]:
-        """The questions of a day; empty where none is planned."""
-        return next((entry.questions for entry in self.schedule if entry.day == day), [])
+        """The questions of a day's check-in; empty where none is planned."""
+        return next((entry.questions for entry in self.schedule if entry.day == day and entry.kind is StepKind.CHECK_IN), [])
 
 
 class InProtocol(Entry):

@@ -27,13 +27,14 @@ from care.texts import scripted
 from care.triage.model import RedFlagHit
 
 _JOIN_WINDOW = timedelta(minutes=5)
+_JOINED_OF_EACH = 1_600
 _STRANGER_PAUSE = timedelta(hours=24)
 MAX_BODY = 100_000
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """A message as it came from a channel. SMS gives the sender's number, web chat the patient of its session."""
+    """A message as it came from a channel. SMS gives the sender's number and `ours` that it was written to, web chat the patient of its session."""
 
     channel: Channel
     external_id: str
@@ -42,6 +43,8 @@ class Incoming:
     phone: str | None = None
     patient_id: str | None = None
     media: int = 0
+    not_after: datetime | None = None
+    ours: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def accept(session: Session, incoming: Incoming) -> Accepted:
     if inbound_id is None:
         return Accepted(patient.id, None, new=False)
     conversation.channel = incoming.channel
+    conversation.sender = incoming.ours or conversation.sender
     hit = _keyword(incoming, opted_out=consent_status(session, patient.id) == "revoked")
     inbound = session.get_one(Inbound, inbound_id)
     if hit:
@@ -76,11 +80,18 @@ def accept(session: Session, incoming: Incoming) -> Accepted:
     return Accepted(patient.id, inbound_id, new=True, answered=bool(hit) or inbound.flagged is Acuity.EMERGENCY)
 
 
-def accept_trigger(session: Session, patient_id: str, trigger: str, contact_id: str | None, occurrence: str, at: datetime) -> bool:
-    """Queues a turn in which our side speaks first; false where this occurrence was queued before."""
-    conversation = session.get_one(Conversation, patient_id)
-    incoming = Incoming(conversation.channel, occurrence, "", at, patient_id=patient_id)
+def accept_trigger(
+    session: Session, patient_id: str, trigger: str, contact_id: str | None, occurrence: str, at: datetime, not_after: datetime | None = None
+) -> bool:
+    """Queues a turn in which our side speaks first, by SMS; false where this occurrence was queued before. Nothing is said after `not_after`."""
+    incoming = Incoming(Channel.SMS, occurrence, "", at, patient_id=patient_id, not_after=not_after)
     return _insert_once(session, patient_id, incoming, trigger=trigger, contact_id=contact_id) is not None
+
+
+def note_said(session: Session, patient_id: str, trigger: str, contact_id: str, occurrence: str, at: datetime) -> int | None:
+    """Notes, for the dialogue to hear before the patient's next message, that our side spoke; None where this occurrence was noted before."""
+    incoming = Incoming(Channel.SMS, occurrence, "", at, patient_id=patient_id)
+    return _insert_once(session, patient_id, incoming, trigger=trigger, contact_id=contact_id, state=InboundState.SAID)
 
 
 def _patient_of(session: Session, incoming: Incoming) -> Patient | None:
@@ -89,7 +100,14 @@ def _patient_of(session: Session, incoming: Incoming) -> Patient | None:
     return session.scalars(select(Patient).where(Patient.phone_index == blind_index(incoming.phone or ""))).one_or_none()
 
 
-def _insert_once(session: Session, patient_id: str, incoming: Incoming, trigger: str | None = None, contact_id: str | None = None) -> int | None:
+def _insert_once(
+    session: Session,
+    patient_id: str,
+    incoming: Incoming,
+    trigger: str | None = None,
+    contact_id: str | None = None,
+    state: InboundState = InboundState.ACCEPTED,
+) -> int | None:
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     statement = (
         insert(Inbound)
@@ -102,7 +120,8 @@ def _insert_once(session: Session, patient_id: str, incoming: Incoming, trigger:
             body=storable(incoming.body),
             media=incoming.media,
             received_at=incoming.received_at,
-            state=InboundState.ACCEPTED,
+            not_after=incoming.not_after,
+            state=state,
             attempts=0,
         )
         .on_conflict_do_nothing(index_elements=["channel", "external_id"])
@@ -146,12 +165,13 @@ def _raise_red_flags(session: Session, patient: Patient, inbound: Inbound) -> No
         .order_by(Inbound.id.desc())
         .limit(20)
     ).all()
-    joined = "\n".join([message.body for message in reversed(recent)] + [inbound.body])
-    run_on = " ".join([recent[0].body, inbound.body]) if recent else inbound.body  # a sentence sent in two parts
-    hits = {hit.rule: hit for text in (run_on, joined) for hit in check(text, context)} | {hit.rule: hit for hit in check(inbound.body, context)}
-    alone = {hit.rule for hit in check(inbound.body, context)}
+    own = {hit.rule: hit for hit in check(inbound.body, context)}
+    before = [message.body[-_JOINED_OF_EACH:] for message in reversed(recent)]
+    beginning = inbound.body[:_JOINED_OF_EACH]
+    together = ["\n".join([*before, beginning]), " ".join([*before[-1:], beginning])]  # as lines, and as a sentence sent in two parts
+    hits = {hit.rule: hit for text in together for hit in check(text, context)} | own
     known = _rules_already_raised(session, patient.id, inbound.received_at)
-    fresh = [hit for rule, hit in hits.items() if rule in alone or rule not in known]
+    fresh = [hit for rule, hit in hits.items() if rule in own or rule not in known]
     if not fresh:
         return
     inbound.flagged = highest(hit.acuity for hit in fresh)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from care.messages.sms_text import fold, segments, split
 from care.storage.tables import Channel, Outbound, OutboundState
 
-_SEGMENTS_A_MESSAGE = 3
+SEGMENTS_A_MESSAGE = 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def write(
     """Puts the texts into the outbox in order. A web reply is there for the browser at once; an SMS is cut, folded and waits to be sent."""
     rows = []
     for text in texts:
-        parts = split(fold(text.text), _SEGMENTS_A_MESSAGE) if channel is Channel.SMS else [text.text]
+        parts = split(fold(text.text), SEGMENTS_A_MESSAGE) if channel is Channel.SMS else [text.text]
         for part in parts:
             rows.append(
                 Outbound(

@@ -30,6 +30,7 @@ def poll(gateway: TwilioGateway, clock: Clock) -> list[str]:
                     clock.now(),
                     phone=str(message.from_),
                     media=int(message.num_media or 0),
+                    ours=str(message.to),
                 ),
             )
         if accepted.new and accepted.patient_id:

@@ -12,7 +12,7 @@ from twilio.rest import Client
 from care.messages.sending import SentSms, SmsRefused, SmsUnanswered
 from care.settings import Settings
 
-_TOO_MANY = 429
+_SERVER_ERROR = 500
 
 
 class TwilioGateway:
@@ -20,19 +20,19 @@ class TwilioGateway:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
-        self._numbers = settings.our_numbers
+        self.numbers = settings.our_numbers
+        self._service = settings.twilio_messaging_service_sid
         self._callback = f"{settings.public}/sms/status"
 
-    def send(self, to: str, body: str, reference: str) -> str:
-        """Hands one message over; its sid. Raises `SmsRefused`, `SmsUnanswered`."""
+    def send(self, to: str, body: str, reference: str, sender: str) -> str:
+        """Hands one message over, from our number `sender` or by the messaging service; its sid. Raises `SmsRefused`, `SmsUnanswered`."""
+        way = {"messaging_service_sid": self._service} if self._service else {"from_": sender}
         try:
-            message = self._client.messages.create(to=to, from_=self._numbers[0], body=body, status_callback=f"{self._callback}?ref={reference}")
+            message = self._client.messages.create(to=to, body=body, status_callback=f"{self._callback}?ref={reference}", **way)
         except TwilioRestException as error:
-            if error.status == _TOO_MANY:
-                raise SmsRefused(error.code or 20429, retry=True) from error
-            if error.status >= 500:
+            if error.status >= _SERVER_ERROR:
                 raise SmsUnanswered from error
-            raise SmsRefused(error.code or error.status, retry=False) from error
+            raise SmsRefused(error.code or error.status) from error
         except (requests.ConnectionError, requests.Timeout, TwilioException) as error:
             raise SmsUnanswered from error
         return str(message.sid)
@@ -43,7 +43,7 @@ class TwilioGateway:
 
     def received(self, since: datetime) -> list[Any]:
         """The messages to our numbers since then, as Twilio lists them. Raises `SmsUnanswered`."""
-        return [m for number in self._numbers for m in self._list(to=number, date_sent_after=since) if m.direction == "inbound"]
+        return [m for number in self.numbers for m in self._list(to=number, date_sent_after=since) if m.direction == "inbound"]
 
     def _list(self, **filters: Any) -> list[Any]:
         try:

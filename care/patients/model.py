@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 import phonenumbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from care.settings import settings
+
 _DEFAULT_REGION = "US"
 
 
@@ -31,7 +33,8 @@ class NewPatient(BaseModel):
     name: str = Field(min_length=1, max_length=120)
     phone: str
     date_of_birth: date
-    timezone: str = "America/New_York"
+    timezone: str = Field(default_factory=lambda: settings().site_timezone, description="IANA name; without one the site's.")
+    state: str | None = Field(None, pattern="^[A-Z]{2}$", description="Two letters of a US state, whose quiet hours then hold as well.")
     language: str = Field("en", pattern="^(en|es|zh)$")
     sex: str | None = Field(None, pattern="^(female|male|other)$")
     anchor: date = Field(description="The discharge or visit; day 0 of the protocol.")

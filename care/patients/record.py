@@ -10,9 +10,9 @@ from sqlalchemy import delete, inspect, select
 from sqlalchemy.orm import Session
 
 from care.audit import record
+from care.storage.columns import Base, new_id
 from care.storage.tables import (
     Answer,
-    Base,
     ChatLink,
     Consent,
     Contact,
@@ -25,7 +25,6 @@ from care.storage.tables import (
     Patient,
     ReportRow,
     WebSession,
-    new_id,
 )
 
 _OWNED: tuple[type[Base], ...] = (Consent, Enrollment, Contact, Inbound, Outbound, Answer, ReportRow, Escalation)

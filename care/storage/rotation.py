@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from care.keys import add_field_key, drop_retired_keys
 from care.settings import Settings
+from care.storage.columns import Base
 from care.storage.crypto import Encrypted, EncryptedJson
 from care.storage.engine import transaction
-from care.storage.tables import Base
 
 _BATCH = 500
 

@@ -2,65 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
-from uuid import uuid4
 
-from sqlalchemy import JSON, BigInteger, DateTime, Enum, ForeignKey, Index, Integer, LargeBinary, MetaData, String, UniqueConstraint, text
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
 
 from care.acuity import Acuity
+from care.knowledge.model import StepKind
+from care.storage.columns import SEQUENCE, Base, new_id, stored
 from care.storage.crypto import Encrypted, EncryptedJson
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, stored and read in UTC; a naive one is refused."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC on the way in."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a moment without a time zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """In UTC on the way out (SQLite forgets the zone)."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Base(DeclarativeBase):
-    """Base of all rows."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}  # noqa: RUF012
-
-
-def new_id() -> str:
-    """A random identifier, 32 hex digits."""
-    return uuid4().hex
-
-
-def _stored(states: type[StrEnum]) -> Enum:
-    return Enum(states, native_enum=False, length=16, values_callable=lambda members: [member.value for member in members])
-
-
-_SEQ = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Channel(StrEnum):
@@ -71,9 +23,10 @@ class Channel(StrEnum):
 
 
 class InboundState(StrEnum):
-    """accepted -> handled | set_aside (by the turn only)."""
+    """accepted | said -> handled | set_aside (by the turn only). `said`: our own words are out, the dialogue hears of them with the next message."""
 
     ACCEPTED = "accepted"
+    SAID = "said"
     HANDLED = "handled"
     SET_ASIDE = "set_aside"
 
@@ -93,14 +46,23 @@ class OutboundState(StrEnum):
 
 
 class ContactState(StrEnum):
-    """planned -> started -> reminded -> missed; any of them -> completed; planned -> skipped."""
+    """planned -> started -> reminded -> offered_chat -> missed; any of them -> completed | skipped."""
 
     PLANNED = "planned"
     STARTED = "started"
     REMINDED = "reminded"
+    OFFERED_CHAT = "offered_chat"
     COMPLETED = "completed"
     MISSED = "missed"
     SKIPPED = "skipped"
+
+
+class CampaignState(StrEnum):
+    """active <-> paused; either -> stopped."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    STOPPED = "stopped"
 
 
 class EnrollmentState(StrEnum):
@@ -127,7 +89,7 @@ class Role(StrEnum):
 
 
 class Patient(Base):
-    """A person who is followed up. `phone_index` finds the encrypted number."""
+    """A person who is followed up. `phone_index` finds the encrypted number; `number_problem` is Twilio's code for a number that takes no SMS."""
 
     __tablename__ = "patients"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
@@ -139,6 +101,8 @@ class Patient(Base):
     sex: Mapped[str | None] = mapped_column(String(8))
     language: Mapped[str] = mapped_column(String(8), default="en")
     timezone: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str | None] = mapped_column(String(2))
+    number_problem: Mapped[int | None]
     created_at: Mapped[datetime]
 
 
@@ -146,7 +110,7 @@ class Consent(Base):
     """One grant or revocation, with channel, words and time. Never changed, never deleted."""
 
     __tablename__ = "consents"
-    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
     granted: Mapped[bool]
     channel: Mapped[str] = mapped_column(String(16))
@@ -156,7 +120,7 @@ class Consent(Base):
 
 
 class Campaign(Base):
-    """A protocol version run for a cohort."""
+    """A protocol version run for a cohort. Contacts begin at `send_hour` local time, spread over `spread_minutes`."""
 
     __tablename__ = "campaigns"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
@@ -164,6 +128,9 @@ class Campaign(Base):
     protocol: Mapped[str] = mapped_column(String(64))
     protocol_version: Mapped[str] = mapped_column(String(32))
     send_hour: Mapped[int] = mapped_column(default=10)
+    spread_minutes: Mapped[int] = mapped_column(default=60)
+    weekdays_only: Mapped[bool] = mapped_column(default=False)
+    state: Mapped[CampaignState] = mapped_column(stored(CampaignState), default=CampaignState.ACTIVE)
     created_at: Mapped[datetime]
 
 
@@ -176,34 +143,43 @@ class Enrollment(Base):
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
     anchor: Mapped[date]
-    state: Mapped[EnrollmentState] = mapped_column(_stored(EnrollmentState), default=EnrollmentState.ACTIVE)
+    protocol_version: Mapped[str] = mapped_column(String(32), default="")
+    state: Mapped[EnrollmentState] = mapped_column(stored(EnrollmentState), default=EnrollmentState.ACTIVE)
+    ended_because: Mapped[str | None] = mapped_column(String(32))
+    ended_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 
 class Contact(Base):
-    """One planned outreach. `next_at` is when the scheduler must look at it again; null: never."""
+    """One planned outreach. `next_at` is when the scheduler must look at it again (null: never); a pause keeps it in `held_next_at`."""
 
     __tablename__ = "contacts"
     __table_args__ = (
-        UniqueConstraint("enrollment_id", "day"),
+        UniqueConstraint("enrollment_id", "step"),
         Index("ix_contacts_next_at", "next_at", postgresql_where=text("next_at IS NOT NULL"), sqlite_where=text("next_at IS NOT NULL")),
     )
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     enrollment_id: Mapped[str] = mapped_column(ForeignKey("enrollments.id"), index=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
     protocol: Mapped[str] = mapped_column(String(64))
+    step: Mapped[str] = mapped_column(String(48))
+    kind: Mapped[StepKind] = mapped_column(stored(StepKind), default=StepKind.CHECK_IN)
     day: Mapped[int]
+    questions: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    advice: Mapped[str | None] = mapped_column(String(64))
+    appointment_at: Mapped[datetime | None]
     due_at: Mapped[datetime]
     not_after: Mapped[datetime]
     next_at: Mapped[datetime | None]
-    state: Mapped[ContactState] = mapped_column(_stored(ContactState), default=ContactState.PLANNED)
+    held_next_at: Mapped[datetime | None]
+    state: Mapped[ContactState] = mapped_column(stored(ContactState), default=ContactState.PLANNED)
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
-    consent_asked: Mapped[bool] = mapped_column(default=False)
+    skipped_because: Mapped[str | None] = mapped_column(String(24))
 
 
 class Conversation(Base):
-    """The single writer's row of a patient: the lease with its fencing number, the dialogue's state, who answers."""
+    """The single writer's row of a patient: the lease with its fencing number, the dialogue's state, who answers, which of our numbers writes."""
 
     __tablename__ = "conversations"
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), primary_key=True)
@@ -211,9 +187,10 @@ class Conversation(Base):
     lease_until: Mapped[datetime | None]
     dialogue_state: Mapped[Any | None] = mapped_column(EncryptedJson("conversations.dialogue_state"))
     dialogue_version: Mapped[int] = mapped_column(default=0)
-    channel: Mapped[Channel] = mapped_column(_stored(Channel), default=Channel.SMS)
+    channel: Mapped[Channel] = mapped_column(stored(Channel), default=Channel.SMS)
     coordinator_id: Mapped[str | None] = mapped_column(String(32))
     contact_id: Mapped[str | None] = mapped_column(String(32))
+    sender: Mapped[str | None] = mapped_column(String(16))
 
 
 class Inbound(Base):
@@ -224,17 +201,18 @@ class Inbound(Base):
         UniqueConstraint("channel", "external_id"),
         Index("ix_inbound_open", "patient_id", "id", postgresql_where=text("state = 'accepted'"), sqlite_where=text("state = 'accepted'")),
     )
-    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
-    channel: Mapped[Channel] = mapped_column(_stored(Channel))
+    channel: Mapped[Channel] = mapped_column(stored(Channel))
     external_id: Mapped[str] = mapped_column(String(80))
     trigger: Mapped[str | None] = mapped_column(String(16))
     contact_id: Mapped[str | None] = mapped_column(String(32))
     body: Mapped[str] = mapped_column(Encrypted("inbound.body"))
     media: Mapped[int] = mapped_column(default=0)
-    flagged: Mapped[Acuity | None] = mapped_column(_stored(Acuity))
+    flagged: Mapped[Acuity | None] = mapped_column(stored(Acuity))
     received_at: Mapped[datetime]
-    state: Mapped[InboundState] = mapped_column(_stored(InboundState), default=InboundState.ACCEPTED)
+    not_after: Mapped[datetime | None]
+    state: Mapped[InboundState] = mapped_column(stored(InboundState), default=InboundState.ACCEPTED)
     attempts: Mapped[int] = mapped_column(default=0)
     retry_at: Mapped[datetime | None]
     handled_at: Mapped[datetime | None]
@@ -254,10 +232,10 @@ class Outbound(Base):
         ),
         Index("ix_outbound_external", "external_id"),
     )
-    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
-    inbound_id: Mapped[int | None] = mapped_column(_SEQ)
-    channel: Mapped[Channel] = mapped_column(_stored(Channel))
+    inbound_id: Mapped[int | None] = mapped_column(SEQUENCE)
+    channel: Mapped[Channel] = mapped_column(stored(Channel))
     body: Mapped[str] = mapped_column(Encrypted("outbound.body"))
     key: Mapped[str] = mapped_column(String(48), default="")
     author: Mapped[str] = mapped_column(String(40), default="bot")
@@ -265,7 +243,7 @@ class Outbound(Base):
     compliance: Mapped[bool] = mapped_column(default=False)
     quick_replies: Mapped[list[Any]] = mapped_column(JSON, default=list)
     reference: Mapped[str] = mapped_column(String(32), unique=True, default=new_id)
-    state: Mapped[OutboundState] = mapped_column(_stored(OutboundState), default=OutboundState.PENDING)
+    state: Mapped[OutboundState] = mapped_column(stored(OutboundState), default=OutboundState.PENDING)
     external_id: Mapped[str | None] = mapped_column(String(64))
     error_code: Mapped[int | None]
     segments: Mapped[int] = mapped_column(default=1)
@@ -283,9 +261,9 @@ class Answer(Base):
 
     __tablename__ = "answers"
     __table_args__ = (UniqueConstraint("inbound_id", "question"),)
-    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
-    inbound_id: Mapped[int] = mapped_column(_SEQ)
+    inbound_id: Mapped[int] = mapped_column(SEQUENCE)
     contact_id: Mapped[str | None] = mapped_column(String(32))
     question: Mapped[str] = mapped_column(String(64))
     value: Mapped[Any] = mapped_column(EncryptedJson("answers.value"))
@@ -298,11 +276,11 @@ class ReportRow(Base):
     """A report with its triage and the whole evidence."""
 
     __tablename__ = "reports"
-    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
-    inbound_id: Mapped[int] = mapped_column(_SEQ, unique=True)
+    inbound_id: Mapped[int] = mapped_column(SEQUENCE, unique=True)
     words: Mapped[str] = mapped_column(Encrypted("reports.words"))
-    acuity: Mapped[Acuity] = mapped_column(_stored(Acuity))
+    acuity: Mapped[Acuity] = mapped_column(stored(Acuity))
     triage: Mapped[Any] = mapped_column(EncryptedJson("reports.triage"))
     at: Mapped[datetime]
 
@@ -312,15 +290,15 @@ class Escalation(Base):
 
     __tablename__ = "escalations"
     __table_args__ = (Index("ix_escalations_open", "state", "deadline"),)
-    id: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
     key: Mapped[str] = mapped_column(String(96), unique=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
-    inbound_id: Mapped[int | None] = mapped_column(_SEQ)
+    inbound_id: Mapped[int | None] = mapped_column(SEQUENCE)
     reason: Mapped[str] = mapped_column(String(32))
-    acuity: Mapped[Acuity] = mapped_column(_stored(Acuity))
+    acuity: Mapped[Acuity] = mapped_column(stored(Acuity))
     summary: Mapped[str] = mapped_column(Encrypted("escalations.summary"))
     evidence: Mapped[Any] = mapped_column(EncryptedJson("escalations.evidence"))
-    state: Mapped[EscalationState] = mapped_column(_stored(EscalationState), default=EscalationState.OPEN)
+    state: Mapped[EscalationState] = mapped_column(stored(EscalationState), default=EscalationState.OPEN)
     deadline: Mapped[datetime]
     overdue_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
@@ -339,7 +317,7 @@ class User(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     username: Mapped[str] = mapped_column(String(64), unique=True)
     password_hash: Mapped[str] = mapped_column(String(256))
-    role: Mapped[Role] = mapped_column(_stored(Role))
+    role: Mapped[Role] = mapped_column(stored(Role))
     disabled: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime]
 
@@ -356,7 +334,7 @@ class WebSession(Base):
 
     __tablename__ = "web_sessions"
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    kind: Mapped[SessionKind] = mapped_column(_stored(SessionKind))
+    kind: Mapped[SessionKind] = mapped_column(stored(SessionKind))
     subject_id: Mapped[str] = mapped_column(String(32), index=True)
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime]
@@ -388,7 +366,7 @@ class AuditEntry(Base):
     """Who did what to which patient, chained by a keyed hash."""
 
     __tablename__ = "audit"
-    seq: Mapped[int] = mapped_column(_SEQ, primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=False)
     at: Mapped[datetime]
     actor: Mapped[str] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(48))
@@ -402,3 +380,13 @@ class Heartbeat(Base):
     __tablename__ = "heartbeats"
     name: Mapped[str] = mapped_column(String(48), primary_key=True)
     at: Mapped[datetime]
+
+
+class Breaker(Base):
+    """A provider that fails for good: nothing is tried before `retry_at`. No row, or one in the past: all is well."""
+
+    __tablename__ = "breakers"
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    code: Mapped[int]
+    opened_at: Mapped[datetime]
+    retry_at: Mapped[datetime]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field
 
 from care.acuity import Acuity
-from care.knowledge.model import Earlier
+from care.knowledge.model import Earlier, StepKind
 from care.triage.model import PatientContext, Triage
 from care.understanding import Frozen
 
@@ -32,6 +32,8 @@ class DialogueContext(Frozen):
     clinical: PatientContext
     contact: str | None = None
     questions: list[str] = Field(default_factory=list)
+    kind: StepKind | None = Field(None, description="What the open contact is for.")
+    appointment: str = Field("", description="Day and hour of the visit that the contact reminds of, in the patient's words.")
     earlier: dict[str, list[Earlier]] = Field(default_factory=dict, description="Answers of this enrollment to these questions, the oldest first.")
     today: date
 

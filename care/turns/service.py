@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,9 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity
+from care.campaigns.outreach import questions_of
 from care.clock import Clock
 from care.escalations.service import Cause, raise_escalation
-from care.knowledge import knowledge
 from care.knowledge.model import Earlier
 from care.messages.outbox import OutboundText, write
 from care.patients.consent import consent_status
@@ -22,8 +23,8 @@ from care.patients.context import clinical_context
 from care.redflags import shortened
 from care.settings import Settings
 from care.storage.engine import transaction
-from care.storage.tables import Answer, Contact, Conversation, Inbound, InboundState, Outbound, Patient
-from care.texts import scripted
+from care.storage.tables import Answer, Contact, ContactState, Conversation, Inbound, InboundState, Outbound, Patient
+from care.texts import local_day_and_hour, scripted
 from care.turns import lease as leases
 from care.turns.dialogue import ConsentEffect, Dialogue, DialogueContext, DialogueFailed, DialogueRequest, DialogueResponse
 from care.turns.effects import carry_out
@@ -33,6 +34,7 @@ from care.turns.lease import Lease, LeaseLost, real_now
 log = structlog.get_logger()
 
 ATTEMPTS = 3
+_TO_DO = (InboundState.ACCEPTED, InboundState.SAID)
 _BACK_OFF = (timedelta(seconds=5), timedelta(seconds=20))
 _READ_BY_DIALOGUE = 4_000
 _SAFE_REPLY_PAUSE = timedelta(minutes=10)
@@ -86,6 +88,10 @@ class TurnRunner:
                 settled += 1
                 continue
             patient = session.get_one(Patient, conversation.patient_id)
+            if inbound.trigger is not None and self._too_late(session, inbound):
+                self._handled(inbound)
+                settled += 1
+                continue
             consent = consent_status(session, patient.id)
             desk = front_desk(patient, conversation, inbound, consent)
             if desk.settled:
@@ -114,7 +120,7 @@ class TurnRunner:
         with transaction() as session:
             conversation = leases.held(session, lease)
             inbound = session.get_one(Inbound, work.inbound_id)
-            if inbound.state is InboundState.ACCEPTED:
+            if inbound.state in _TO_DO:
                 self._write(session, conversation, inbound, response)
             settled, following = self._claim(session, conversation)
             return settled + 1, following
@@ -123,7 +129,7 @@ class TurnRunner:
         now = self._clock.now()
         contact = session.get(Contact, conversation.contact_id) if conversation.contact_id else None
         open_contact = contact if contact is not None and contact.completed_at is None else None
-        questions = knowledge().protocols[open_contact.protocol].questions_on(open_contact.day) if open_contact else []
+        questions = questions_of(open_contact) if open_contact else []
         clinical = clinical_context(session, patient, now)
         context = DialogueContext(
             patient=patient.id,
@@ -135,6 +141,8 @@ class TurnRunner:
             clinical=clinical,
             contact=open_contact.id if open_contact else None,
             questions=questions,
+            kind=open_contact.kind if open_contact else None,
+            appointment=_told_appointment(open_contact, patient) if open_contact else "",
             earlier=_earlier_answers(session, open_contact, questions, now) if open_contact else {},
             today=now.astimezone(ZoneInfo(patient.timezone)).date(),
         )
@@ -161,8 +169,8 @@ class TurnRunner:
             for reply in response.replies
             if not (reply.safety and warned)
         ]
-        if conversation.coordinator_id is None:
-            write(session, inbound.patient_id, inbound.channel, replies, now, inbound_id=inbound.id)
+        if conversation.coordinator_id is None and inbound.state is not InboundState.SAID:
+            write(session, inbound.patient_id, inbound.channel, replies, now, inbound_id=inbound.id, not_after=inbound.not_after)
         conversation.dialogue_state = response.state
         conversation.dialogue_version = response.state_version
         self._handled(inbound)
@@ -174,9 +182,10 @@ class TurnRunner:
             self._set_aside(session, inbound)
             return True
         inbound.retry_at = real_now() + _BACK_OFF[min(inbound.attempts, len(_BACK_OFF)) - 1]
-        if inbound.trigger is None:
-            self._safe_reply(session, inbound)
-            self._tell_person(session, inbound, f"The message could not be answered: {failure.reason}.")
+        waiting = _oldest_message(session, inbound.patient_id)
+        if waiting is not None:
+            self._safe_reply(session, waiting)
+            self._tell_person(session, waiting, f"The message could not be answered: {failure.reason}.")
         return False
 
     def _set_aside(self, session: Session, inbound: Inbound) -> None:
@@ -202,8 +211,18 @@ class TurnRunner:
         cause = Cause(f"{reason}:{inbound.id}", reason, Acuity.URGENT, summary, inbound_id=inbound.id)
         raise_escalation(session, inbound.patient_id, cause, self._clock.now())
 
+    def _too_late(self, session: Session, inbound: Inbound) -> bool:
+        """Whether what our side was to say is not to be said (or, where it was said, heard of) any more: the hours have ended, or the enrollment."""
+        contact = session.get(Contact, inbound.contact_id) if inbound.contact_id else None
+        ended = contact is not None and contact.state is ContactState.SKIPPED
+        return ended or (inbound.not_after is not None and inbound.not_after < self._clock.now())
+
     def _handled(self, inbound: Inbound) -> None:
         inbound.state, inbound.handled_at = InboundState.HANDLED, self._clock.now()
+
+
+def _told_appointment(contact: Contact, patient: Patient) -> str:
+    return local_day_and_hour(contact.appointment_at, patient.timezone, patient.language) if contact.appointment_at else ""
 
 
 def _earlier_answers(session: Session, contact: Contact, questions: list[str], now: datetime) -> dict[str, list[Earlier]]:
@@ -220,6 +239,16 @@ def _earlier_answers(session: Session, contact: Contact, questions: list[str], n
 
 
 def _next(session: Session, patient_id: str) -> Inbound | None:
-    return session.scalars(
-        select(Inbound).where(Inbound.patient_id == patient_id, Inbound.state == InboundState.ACCEPTED).order_by(Inbound.id).limit(1)
-    ).one_or_none()
+    """The oldest row to do. What our side said is heard of only when a message waits."""
+    if _oldest(session, patient_id, [InboundState.ACCEPTED]) is None:
+        return None
+    return _oldest(session, patient_id, _TO_DO)
+
+
+def _oldest(session: Session, patient_id: str, states: Sequence[InboundState]) -> Inbound | None:
+    return session.scalars(select(Inbound).where(Inbound.patient_id == patient_id, Inbound.state.in_(states)).order_by(Inbound.id).limit(1)).one_or_none()
+
+
+def _oldest_message(session: Session, patient_id: str) -> Inbound | None:
+    waiting = (Inbound.patient_id == patient_id, Inbound.state == InboundState.ACCEPTED, Inbound.trigger.is_(None))
+    return session.scalars(select(Inbound).where(*waiting).order_by(Inbound.id).limit(1)).one_or_none()

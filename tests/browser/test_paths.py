@@ -91,11 +91,15 @@ def test_the_console_is_closed_without_a_session(service: Service, browser: Brow
 
 def open_chat(service: Service, browser: Browser, phone: str, born: str, **look: object) -> Page:
     """The chat of a patient who texted CHAT, on a narrow phone."""
-    service.text(phone, "START")
-    before = len(service.received(phone))
-    service.text(phone, "CHAT")
     end = time.monotonic() + 30
-    while not (links := [body for body in service.received(phone)[before:] if "#open=" in body]):
+    already = len(service.received(phone))
+    service.text(phone, "START")
+    while len(service.received(phone)) == already:
+        assert time.monotonic() < end, "START was not answered"
+        time.sleep(0.2)
+    before = set(service.received(phone))
+    service.text(phone, "CHAT")
+    while not (links := [body for body in service.received(phone) if "#open=" in body and body not in before]):
         assert time.monotonic() < end, "no link came"
         time.sleep(0.2)
     page = browser.new_context(viewport={"width": 320, "height": 568}, **look).new_page()  # type: ignore[arg-type]

@@ -75,11 +75,28 @@ def test_an_opt_out_at_the_carrier_is_kept_as_one(service: Service, phone: str) 
     assert rows(service, phone, "granted, source", "consents")[-1] == (0, "carrier")
 
 
-def test_a_message_that_does_not_arrive_is_put_before_a_person(service: Service, phone: str) -> None:
-    fail(service, "30003", phone)
+def test_a_message_to_a_landline_is_put_before_a_person(service: Service, phone: str) -> None:
+    fail(service, "30005", phone)
     service.text(phone, "thanks a lot")
     until(lambda: ("not_sent",) in rows(service, phone, "reason", "escalations"))
-    assert rows(service, phone, "state, error_code", "outbound")[-1] == ("undelivered", 30003)
+    assert rows(service, phone, "state, error_code", "outbound")[-1] == ("undelivered", 30005)
+    assert service.sql(f"SELECT number_problem FROM patients WHERE reference = 't{int(phone[-4:])}'") == [(30005,)]
+
+
+def test_a_phone_that_is_off_is_tried_again_later(service: Service, phone: str) -> None:
+    fail(service, "30003", phone)
+    service.text(phone, "thanks a lot")
+    until(lambda: rows(service, phone, "state, error_code", "outbound")[-1] == ("pending", 30003))
+    assert rows(service, phone, "reason", "escalations") == []
+
+
+def test_a_provider_that_refuses_everything_holds_the_queue(service: Service, phone: str) -> None:
+    fail(service, "63038", phone)
+    service.text(phone, "thanks a lot")
+    until(lambda: service.sql("SELECT code FROM breakers") == [(63038,)])
+    assert rows(service, phone, "state", "outbound")[-1] == ("pending",)
+    service.wait_for(phone, ANSWER, 90)
+    assert service.sql("SELECT code FROM breakers") == []
 
 
 @pytest.mark.parametrize("kind", ["out_of_order", "repeated"])

@@ -15,12 +15,14 @@ from care.campaigns.schedule import tick
 from care.clock import ManualClock
 from care.escalations.service import EscalationConflict, Outcome, acknowledge, resolve, take_over
 from care.messages.inbox import Accepted, Incoming, accept
-from care.messages.sending import Sender, SendPolicy, SentSms, SmsRefused, SmsUnanswered, take_receipt
+from care.messages.receipts import take_receipt
+from care.messages.sending import Sender, SendPolicy, SentSms, SmsRefused, SmsUnanswered
 from care.patients.consent import consent_status
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import (
     AuditEntry,
+    Breaker,
     Channel,
     Contact,
     ContactState,
@@ -30,6 +32,7 @@ from care.storage.tables import (
     InboundState,
     Outbound,
     OutboundState,
+    Patient,
 )
 from care.turns.dialogue import ConsentEffect, DialogueFailed, DialogueRequest, DialogueResponse, Reply
 from care.turns.service import ATTEMPTS, TurnRunner
@@ -59,8 +62,11 @@ class Phone:
     held: list[SentSms] = field(default_factory=list)
     answer: Callable[[str], Exception | None] = lambda _body: None
     keep_when_silent: bool = True
+    numbers: list[str] = field(default_factory=lambda: ["+15550100000"])
+    senders: list[str] = field(default_factory=list)
 
-    def send(self, to: str, body: str, reference: str) -> str:
+    def send(self, to: str, body: str, reference: str, sender: str) -> str:
+        self.senders.append(sender)
         error = self.answer(body)
         if error is None or (isinstance(error, SmsUnanswered) and self.keep_when_silent):
             self.held.append(SentSms(f"SM{len(self.held):032d}", body, NOON))
@@ -84,6 +90,13 @@ def runner(dialogue: Echo, clock: ManualClock) -> TurnRunner:
 def rows(kind: type[Any]) -> list[Any]:
     with transaction() as session:
         return list(session.scalars(select(kind).order_by(*kind.__table__.primary_key)))
+
+
+def make_due() -> None:
+    """As if the pauses before further tries were over."""
+    with transaction() as session:
+        session.execute(update(Outbound).values(next_at=None))
+        session.execute(update(Breaker).values(retry_at=NOON))
 
 
 def test_a_repeated_message_has_one_effect(clock: ManualClock) -> None:
@@ -251,11 +264,165 @@ def test_replies_leave_in_the_order_written_although_the_first_is_held_up(clock:
     for number in range(3):
         text_in(patient, f"m{number}", number)
     runner(Echo(), clock).run(patient)
-    busy = iter([SmsRefused(20429, retry=True)])
+    busy = iter([SmsRefused(20429)])
     phone = Phone(answer=lambda _body: next(busy, None))
-    sender = Sender(phone, clock, SendPolicy(retry=timedelta(0)))
+    sender = Sender(phone, clock)
+    sender.run(patient)
+    assert phone.held == []
+    make_due()
     sender.run(patient)
     assert [sms.body for sms in phone.held] == ["you said m0", "you said m1", "you said m2"]
+
+
+def _one_reply(patient: str, clock: ManualClock, number: int = 1) -> Outbound:
+    text_in(patient, f"hello {number}", number)
+    runner(Echo(), clock).run(patient)
+    return rows(Outbound)[-1]
+
+
+def refusing(*codes: int) -> Phone:
+    """A Twilio that refuses with these codes, one after another, then takes everything."""
+    left = iter(codes)
+    return Phone(answer=lambda _body: next((SmsRefused(code) for code in left), None))
+
+
+@pytest.mark.parametrize(("code", "marked"), [(21211, True), (21614, True), (21612, False), (21617, False), (12345, False)])
+def test_a_refusal_for_good_is_told_to_a_person_and_not_tried_again(clock: ManualClock, code: int, marked: bool) -> None:
+    patient = add_patient()
+    _one_reply(patient, clock)
+    phone = refusing(code)
+    Sender(phone, clock).run(patient)
+    make_due()
+    Sender(phone, clock).run(patient)
+    assert phone.held == []
+    assert [row.state for row in rows(Outbound)] == [OutboundState.FAILED]
+    assert [row.reason for row in rows(Escalation)] == ["not_sent"]
+    assert (rows(Patient)[0].number_problem == code) == marked
+
+
+def test_a_number_that_takes_no_sms_is_not_written_to_again(clock: ManualClock) -> None:
+    patient = add_patient()
+    _one_reply(patient, clock)
+    phone = refusing(21614)
+    Sender(phone, clock).run(patient)
+    _one_reply(patient, clock, 2)
+    Sender(phone, clock).run(patient)
+    assert len(phone.senders) == 1
+    with transaction() as session:
+        assert tick(session, clock.now()) == []
+    assert {row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED} == {"number_problem"}
+
+
+def test_what_is_busy_is_tried_again_a_few_times(clock: ManualClock) -> None:
+    patient = add_patient()
+    _one_reply(patient, clock)
+    phone = refusing(*[20429] * 10)
+    for _ in range(8):
+        Sender(phone, clock).run(patient)
+        make_due()
+    assert len(phone.senders) == 5
+    assert rows(Outbound)[0].state is OutboundState.FAILED
+
+
+def test_a_provider_that_refuses_everything_holds_the_queue_and_is_tried_once_a_minute(clock: ManualClock) -> None:
+    patients = [add_patient(number) for number in range(10)]
+    for number, patient in enumerate(patients):
+        _one_reply(patient, clock, number)
+    phone = refusing(*[63038] * 2)
+    for patient in patients:
+        Sender(phone, clock).run(patient)
+    assert len(phone.senders) == 1
+    text_in(patients[0], "crushing chest pain", 99)
+    Sender(phone, clock).run(patients[0])
+    assert len(phone.senders) == 1
+    assert any("phone the patient" in row.summary for row in rows(Escalation))
+    make_due()
+    Sender(phone, clock).run(patients[1])
+    Sender(phone, clock).run(patients[2])
+    assert len(phone.senders) == 2
+    make_due()
+    for patient in patients:
+        Sender(phone, clock).run(patient)
+    assert len(phone.held) == 11
+    assert rows(Breaker) == []
+
+
+def test_a_patient_is_always_written_to_from_one_number(clock: ManualClock) -> None:
+    numbers = [f"+155501000{each:02d}" for each in range(8)]
+    phone = Phone(numbers=numbers)
+    for number in range(20):
+        patient = add_patient(number)
+        for each in range(3):
+            _one_reply(patient, clock, number * 10 + each)
+            Sender(phone, clock).run(patient)
+        assert len(set(phone.senders[-3:])) == 1
+    assert len(set(phone.senders)) >= 5
+
+
+def test_the_number_that_the_patient_wrote_to_answers(clock: ManualClock) -> None:
+    patient = add_patient()
+    with transaction() as session:
+        accept(session, Incoming(Channel.SMS, "SM1", "hello", NOON, patient_id=patient, ours="+15550100007"))
+    runner(Echo(), clock).run(patient)
+    phone = Phone(numbers=["+15550100000", "+15550100007"])
+    Sender(phone, clock).run(patient)
+    assert phone.senders == ["+15550100007"]
+
+
+def _undelivered(row: Outbound, code: int, external_id: str = "SM" + "0" * 32) -> None:
+    with transaction() as session:
+        assert take_receipt(session, row.reference, external_id, "undelivered", code, NOON)
+
+
+def test_a_phone_that_is_off_is_tried_three_times_more_then_a_person_is_told(clock: ManualClock) -> None:
+    patient = add_patient()
+    row = _one_reply(patient, clock)
+    phone = Phone()
+    for tries in range(1, 5):
+        Sender(phone, clock).run(patient)
+        assert len(phone.held) == tries
+        for _ in range(2):  # Twilio repeats itself
+            _undelivered(row, 30003, phone.held[-1].external_id)
+        Sender(phone, clock).run(patient)
+        assert len(phone.held) == tries
+        assert [each.reason for each in rows(Escalation)] == (["not_sent"] if tries == 4 else [])
+        make_due()
+    assert rows(Outbound)[0].state is OutboundState.UNDELIVERED
+
+
+def test_what_came_too_late_or_was_overtaken_is_not_sent_again(clock: ManualClock) -> None:
+    patient = add_patient()
+    row = _one_reply(patient, clock)
+    phone = Phone()
+    Sender(phone, clock).run(patient)
+    _one_reply(patient, clock, 2)
+    Sender(phone, clock).run(patient)
+    _undelivered(row, 30003, phone.held[0].external_id)
+    assert rows(Outbound)[0].state is OutboundState.UNDELIVERED
+    assert [each.reason for each in rows(Escalation)] == ["not_sent"]
+
+
+def test_a_message_that_waits_to_be_delivered_again_does_not_hold_up_the_next(clock: ManualClock) -> None:
+    patient = add_patient()
+    row = _one_reply(patient, clock)
+    phone = Phone()
+    Sender(phone, clock).run(patient)
+    _undelivered(row, 30008, phone.held[0].external_id)
+    _one_reply(patient, clock, 2)
+    Sender(phone, clock).run(patient)
+    assert [sms.body for sms in phone.held] == ["you said hello 1", "you said hello 2"]
+
+
+def test_a_warning_that_did_not_arrive_is_sent_again_and_told_to_a_person_at_once(clock: ManualClock) -> None:
+    patient = add_patient()
+    text_in(patient, "crushing chest pain")
+    phone = Phone()
+    Sender(phone, clock).run(patient)
+    _undelivered(rows(Outbound)[0], 30003, phone.held[0].external_id)
+    assert [(each.reason, each.acuity) for each in rows(Escalation)] == [("red_flag", "emergency"), ("not_sent", "urgent")]
+    make_due()
+    Sender(phone, clock).run(patient)
+    assert len(phone.held) == 2
 
 
 @pytest.mark.parametrize("order", [["sent", "delivered"], ["delivered", "sent"], ["delivered", "delivered", "sent", "queued"]])
@@ -263,36 +430,73 @@ def test_receipts_in_any_order_end_alike(order: list[str], clock: ManualClock) -
     patient = add_patient()
     text_in(patient, "hello", 1)
     runner(Echo(), clock).run(patient)
-    Sender(Phone(), clock).run(patient)
+    phone = Phone()
+    Sender(phone, clock).run(patient)
     row = rows(Outbound)[0]
     for status in order:
         with transaction() as session:
-            assert take_receipt(session, row.reference, "SM1", status, None, NOON)
+            assert take_receipt(session, row.reference, phone.held[0].external_id, status, None, NOON)
     assert rows(Outbound)[0].state is OutboundState.DELIVERED
 
 
-def test_a_contact_is_sent_reminded_and_escalated(clock: ManualClock) -> None:
-    patient = add_patient(anchor=date(2026, 3, 1))
-    dialogue = Echo()
+def test_a_contact_is_sent_reminded_and_escalated_with_every_engine_away(clock: ManualClock) -> None:
+    add_patient(anchor=date(2026, 3, 1))
     for _ in range(5):
         with transaction() as session:
             tick(session, clock.now())
-        runner(dialogue, clock).run(patient)
         clock.advance(timedelta(hours=12))
-    assert dialogue.heard[:2] == ["<start_check_in>", "<remind>"]
+    said = [row.key for row in rows(Outbound) if not row.key.startswith("advice")]
+    assert said[:5] == ["check_in_intro", "question_pain_score", "reminder", "question_pain_score", "offer_chat"]
     assert next(row for row in rows(Contact) if row.day == 1).state is ContactState.MISSED
     assert rows(Escalation)[0].reason == "no_answer"
 
 
-def test_consent_is_asked_for_once_and_reminded_of_once(clock: ManualClock) -> None:
-    patient = add_patient(consent=False, anchor=date(2026, 3, 1))
+def test_the_dialogue_hears_of_what_was_said_with_the_next_message_and_says_it_no_second_time(clock: ManualClock) -> None:
+    patient = add_patient(anchor=date(2026, 3, 1))
     dialogue = Echo()
+    with transaction() as session:
+        tick(session, clock.now())
+    assert runner(dialogue, clock).run(patient) == 0
+    text_in(patient, "about a 3")
+    runner(dialogue, clock).run(patient)
+    assert dialogue.heard == ["<start_check_in>", "about a 3"]
+    assert [row.body for row in rows(Outbound)][2:] == ["you said about a 3"]
+    assert {row.state for row in rows(Inbound)} == {InboundState.HANDLED}
+
+
+def test_a_reminder_in_the_middle_of_a_check_in_is_the_dialogues(clock: ManualClock) -> None:
+    patient = add_patient(anchor=date(2026, 3, 1))
+    dialogue = Echo()
+    with transaction() as session:
+        tick(session, clock.now())
+    text_in(patient, "about a 3")
+    runner(dialogue, clock).run(patient)
+    clock.advance(timedelta(hours=5))
+    with transaction() as session:
+        assert tick(session, clock.now()) == [patient]
+    runner(dialogue, clock).run(patient)
+    assert dialogue.heard[-1] == "<remind>"
+    assert rows(Outbound)[-1].body == "you said <remind>"
+
+
+def test_a_message_behind_what_was_said_gets_the_safe_reply_when_the_dialogue_fails(clock: ManualClock) -> None:
+    patient = add_patient(anchor=date(2026, 3, 1))
+    with transaction() as session:
+        tick(session, clock.now())
+    text_in(patient, "about a 3")
+    failing = Echo(fail=lambda _request: "test")
+    runner(failing, clock).run(patient)
+    assert [row.key for row in rows(Outbound)][2:] == ["safe_reply"]
+    assert [row.reason for row in rows(Escalation)] == ["engine_failure"]
+
+
+def test_consent_is_asked_for_once_and_reminded_of_once(clock: ManualClock) -> None:
+    add_patient(consent=False, anchor=date(2026, 3, 1))
     for _ in range(80):
         with transaction() as session:
             tick(session, clock.now())
-        runner(dialogue, clock).run(patient)
         clock.advance(timedelta(hours=12))
-    assert dialogue.heard == ["<ask_consent>", "<ask_consent>"]
+    assert [row.key for row in rows(Outbound)] == ["consent_request", "consent_needed"]
     assert [row.reason for row in rows(Escalation)] == ["no_answer"]
     assert {row.state for row in rows(Contact) if row.day > 1} == {ContactState.SKIPPED}
 

@@ -2,8 +2,9 @@
 
 from alembic import context
 
+from care.storage.columns import Base
 from care.storage.engine import build_engine
-from care.storage.tables import Base
+from care.storage.tables import Patient  # noqa: F401 - makes the tables known
 
 config = context.config
 url = config.get_main_option("sqlalchemy.url")

@@ -1,0 +1,223 @@
+"""Running a campaign: pause, resume, stop, amend; and what changes for one patient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from care.audit import record
+from care.campaigns.plan import appointment_contact, contacts_of, move
+from care.campaigns.service import CampaignInvalid, EnrollmentConflict
+from care.knowledge import knowledge
+from care.knowledge.model import StepKind, StopEvent
+from care.storage.tables import (
+    Campaign,
+    CampaignState,
+    Contact,
+    ContactState,
+    Enrollment,
+    EnrollmentState,
+    Outbound,
+    OutboundState,
+    Patient,
+)
+
+_OPEN = (ContactState.PLANNED, ContactState.STARTED, ContactState.REMINDED, ContactState.OFFERED_CHAT)
+_ENDS_ALL = {StopEvent.DEATH, StopEvent.HOSPICE, StopEvent.READMISSION}
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Amended:
+    """What amending did: how many enrollments moved to the new version, how many keep theirs."""
+
+    version: str
+    moved: int
+    kept: int
+
+
+def pause(session: Session, campaign: Campaign, actor: str, at: datetime) -> int:
+    """Nothing of the campaign is sent until it is resumed; how many contacts are held. Raises `CampaignInvalid`."""
+    _must_be(campaign, CampaignState.ACTIVE)
+    campaign.state = CampaignState.PAUSED
+    held = session.execute(
+        update(Contact).where(_of(campaign), Contact.next_at.is_not(None)).values(held_next_at=Contact.next_at, next_at=None).returning(Contact.id)
+    ).all()
+    record(session, actor=actor, action="campaign_paused", subject=campaign.id, at=at)
+    return len(held)
+
+
+def resume(session: Session, campaign: Campaign, actor: str, at: datetime) -> int:
+    """Goes on: what became stale meanwhile is skipped when its turn comes, the rest is sent at the usual pace. Raises `CampaignInvalid`."""
+    _must_be(campaign, CampaignState.PAUSED)
+    campaign.state = CampaignState.ACTIVE
+    freed = session.execute(
+        update(Contact).where(_of(campaign), Contact.held_next_at.is_not(None)).values(next_at=Contact.held_next_at, held_next_at=None).returning(Contact.id)
+    ).all()
+    record(session, actor=actor, action="campaign_resumed", subject=campaign.id, at=at)
+    return len(freed)
+
+
+def stop(session: Session, campaign: Campaign, actor: str, at: datetime) -> int:
+    """Ends the campaign for everybody in it; how many enrollments ended. Raises `CampaignInvalid`."""
+    _must_be(campaign, CampaignState.ACTIVE, CampaignState.PAUSED)
+    campaign.state = CampaignState.STOPPED
+    session.execute(
+        update(Contact)
+        .where(_of(campaign), Contact.state.in_(_OPEN))
+        .values(state=ContactState.SKIPPED, skipped_because="ended", next_at=None, held_next_at=None)
+    )
+    ended = session.execute(
+        update(Enrollment)
+        .where(Enrollment.campaign_id == campaign.id, Enrollment.state == EnrollmentState.ACTIVE)
+        .values(state=EnrollmentState.STOPPED, ended_because="campaign_stopped", ended_at=at)
+        .returning(Enrollment.id)
+    ).all()
+    record(session, actor=actor, action="campaign_stopped", subject=campaign.id, at=at)
+    return len(ended)
+
+
+def amend(session: Session, campaign: Campaign, actor: str, at: datetime, *, move_patients: bool) -> Amended:
+    """Takes up the protocol's present version. Patients in flight keep theirs, or move: what is still planned is planned anew, what was sent stays.
+
+    Raises `CampaignInvalid` where the campaign was stopped or runs that version, with everybody in it, already.
+    """
+    _must_be(campaign, CampaignState.ACTIVE, CampaignState.PAUSED)
+    version = knowledge().protocols[campaign.protocol].version
+    flying = select(Enrollment).where(Enrollment.campaign_id == campaign.id, Enrollment.state == EnrollmentState.ACTIVE)
+    behind = session.scalar(select(func.count()).select_from(flying.where(Enrollment.protocol_version != version).subquery())) or 0
+    if campaign.protocol_version == version and not (move_patients and behind):
+        raise CampaignInvalid(f"protocol: version {version} of {campaign.protocol!r} runs already; give the protocol a new version first")
+    campaign.protocol_version = version
+    if move_patients:
+        for enrollment in session.scalars(flying.where(Enrollment.protocol_version != version).execution_options(yield_per=_BATCH)):
+            _plan_again(session, campaign, enrollment, at)
+            enrollment.protocol_version = version
+    record(session, actor=actor, action="campaign_amended", subject=campaign.id, at=at)
+    return Amended(version, behind if move_patients else 0, 0 if move_patients else behind)
+
+
+def enrollment_of(session: Session, campaign: Campaign, reference: str) -> Enrollment:
+    """The patient's enrollment in the campaign. Raises `EnrollmentConflict`."""
+    found = session.scalars(
+        select(Enrollment).join(Patient, Patient.id == Enrollment.patient_id).where(Enrollment.campaign_id == campaign.id, Patient.reference == reference)
+    ).one_or_none()
+    if found is None:
+        raise EnrollmentConflict(f"reference: {reference!r} is not in this campaign; enrol the patient first")
+    return found
+
+
+def reanchor(session: Session, enrollment: Enrollment, anchor: date, actor: str, at: datetime) -> int:
+    """The discharge moved: what is still to come is counted from the new date; how many contacts are planned now. Raises `EnrollmentConflict`."""
+    _must_run(enrollment)
+    enrollment.anchor = anchor
+    campaign, patient = session.get_one(Campaign, enrollment.campaign_id), session.get_one(Patient, enrollment.patient_id)
+    for contact in _planned(session, enrollment):
+        move(contact, campaign, patient, enrollment)
+        if contact.not_after <= at:
+            contact.state, contact.skipped_because, contact.next_at, contact.held_next_at = ContactState.SKIPPED, "moved", None, None
+    if enrollment.protocol_version == knowledge().protocols[campaign.protocol].version:
+        _add_missing(session, campaign, patient, enrollment, at)
+    session.flush()
+    record(session, actor=actor, action="enrollment_moved", subject=enrollment.patient_id, at=at)
+    return len(_planned(session, enrollment))
+
+
+def add_appointment(session: Session, enrollment: Enrollment, visit: datetime, actor: str, at: datetime) -> Contact:
+    """Plans the reminder of a visit, for the day before it. Raises `EnrollmentConflict`."""
+    _must_run(enrollment)
+    if visit <= at:
+        raise EnrollmentConflict("at: the visit is not in the future")
+    campaign, patient = session.get_one(Campaign, enrollment.campaign_id), session.get_one(Patient, enrollment.patient_id)
+    contact = appointment_contact(campaign, patient, enrollment, visit)
+    if session.scalar(select(Contact.id).where(Contact.enrollment_id == enrollment.id, Contact.step == contact.step)):
+        raise EnrollmentConflict("at: this visit is planned already")
+    _add(session, campaign, contact)
+    record(session, actor=actor, action="appointment_added", subject=enrollment.patient_id, at=at)
+    return contact
+
+
+def end_enrollment(session: Session, enrollment: Enrollment, event: StopEvent, actor: str, at: datetime) -> int:
+    """Ends follow-up after `event`, at once; how many enrollments ended.
+
+    Death, hospice and a readmission end all the patient's campaigns, and what waits to be sent, warnings apart, is not sent.
+    Raises `EnrollmentConflict`.
+    """
+    _must_run(enrollment)
+    ended = [enrollment]
+    if event in _ENDS_ALL:
+        others = select(Enrollment).where(Enrollment.patient_id == enrollment.patient_id, Enrollment.state == EnrollmentState.ACTIVE)
+        ended = list(session.scalars(others))
+        unsent = (Outbound.patient_id == enrollment.patient_id, Outbound.state == OutboundState.PENDING, Outbound.safety.is_(False))
+        session.execute(update(Outbound).where(*unsent).values(state=OutboundState.CANCELLED))
+    for each in ended:
+        each.state, each.ended_because, each.ended_at = EnrollmentState.STOPPED, event.value, at
+        session.execute(
+            update(Contact)
+            .where(Contact.enrollment_id == each.id, Contact.state.in_(_OPEN))
+            .values(state=ContactState.SKIPPED, skipped_because="ended", next_at=None, held_next_at=None)
+        )
+    record(session, actor=actor, action=f"enrollment_ended_{event.value}", subject=enrollment.patient_id, at=at)
+    return len(ended)
+
+
+def complete(session: Session, at: datetime) -> int:
+    """Closes the enrollments whose protocol is over and which have nothing open; how many."""
+    closed = 0
+    for protocol in knowledge().protocols.values():
+        over = at.date() - timedelta(days=protocol.stop.day)
+        still_open = select(Contact.id).where(Contact.enrollment_id == Enrollment.id, Contact.state.in_(_OPEN)).exists()
+        done = session.execute(
+            update(Enrollment)
+            .where(
+                Enrollment.state == EnrollmentState.ACTIVE,
+                Enrollment.anchor < over,
+                Enrollment.campaign_id.in_(select(Campaign.id).where(Campaign.protocol == protocol.id)),
+                ~still_open,
+            )
+            .values(state=EnrollmentState.COMPLETED, ended_because="completed", ended_at=at)
+            .returning(Enrollment.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+        closed += len(done)
+    return closed
+
+
+def _of(campaign: Campaign) -> ColumnElement[bool]:
+    return Contact.enrollment_id.in_(select(Enrollment.id).where(Enrollment.campaign_id == campaign.id))
+
+
+def _must_be(campaign: Campaign, *states: CampaignState) -> None:
+    if campaign.state not in states:
+        raise CampaignInvalid(f"state: campaign {campaign.name!r} is {campaign.state}, not {' or '.join(states)}")
+
+
+def _must_run(enrollment: Enrollment) -> None:
+    if enrollment.state is not EnrollmentState.ACTIVE:
+        raise EnrollmentConflict(f"reference: this enrollment is {enrollment.state} ({enrollment.ended_because or 'no reason kept'})")
+
+
+def _planned(session: Session, enrollment: Enrollment) -> list[Contact]:
+    return list(session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.state == ContactState.PLANNED)))
+
+
+def _plan_again(session: Session, campaign: Campaign, enrollment: Enrollment, at: datetime) -> None:
+    planned = (Contact.enrollment_id == enrollment.id, Contact.state == ContactState.PLANNED, Contact.kind != StepKind.APPOINTMENT)
+    session.execute(delete(Contact).where(*planned))
+    _add_missing(session, campaign, session.get_one(Patient, enrollment.patient_id), enrollment, at)
+
+
+def _add_missing(session: Session, campaign: Campaign, patient: Patient, enrollment: Enrollment, at: datetime) -> None:
+    there = set(session.scalars(select(Contact.step).where(Contact.enrollment_id == enrollment.id)))
+    for contact in contacts_of(campaign, patient, enrollment):
+        if contact.step not in there and contact.not_after > at:
+            _add(session, campaign, contact)
+
+
+def _add(session: Session, campaign: Campaign, contact: Contact) -> None:
+    if campaign.state is CampaignState.PAUSED:
+        contact.next_at, contact.held_next_at = None, contact.next_at
+    session.add(contact)

@@ -1,0 +1,103 @@
+"""Which contacts an enrollment has, and when each is due: steps of the protocol turned into moments of the patient's own day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from hashlib import blake2b
+from zoneinfo import ZoneInfo
+
+from care.campaigns.hours import Place, closes, is_working_day, local_moment, next_open
+from care.knowledge import knowledge
+from care.knowledge.model import ProtocolDay, StepKind
+from care.storage.tables import Campaign, Contact, Enrollment, Patient
+
+_LAST_MINUTES = timedelta(minutes=5)
+_APPOINTMENT = "appointment_confirm"
+
+
+@dataclass(frozen=True)
+class Due:
+    """From when until when a contact is worth sending."""
+
+    at: datetime
+    not_after: datetime
+
+
+def place_of(patient: Patient) -> Place:
+    """Where the patient is."""
+    return Place(patient.timezone, patient.state)
+
+
+def contacts_of(campaign: Campaign, patient: Patient, enrollment: Enrollment) -> list[Contact]:
+    """Every contact of the campaign's protocol as it is now, not yet in the database."""
+    return [_contact(campaign, patient, enrollment, step) for step in knowledge().protocols[campaign.protocol].schedule]
+
+
+def appointment_contact(campaign: Campaign, patient: Patient, enrollment: Enrollment, at: datetime) -> Contact:
+    """The reminder of a visit at `at`, on the day before it; it is worth sending until the visit."""
+    day = at.astimezone(ZoneInfo(patient.timezone)).date() - timedelta(days=1)
+    due = due_on(day, campaign, patient, f"{enrollment.id}:{at.isoformat()}")
+    contact = Contact(
+        enrollment_id=enrollment.id,
+        patient_id=patient.id,
+        protocol=campaign.protocol,
+        step=f"{StepKind.APPOINTMENT}-{at:%Y%m%dT%H%M}",
+        kind=StepKind.APPOINTMENT,
+        day=(day - enrollment.anchor).days,
+        questions=[_APPOINTMENT],
+        appointment_at=at,
+    )
+    contact.due_at = contact.next_at = due.at
+    contact.not_after = at
+    return contact
+
+
+def due_on(day: date, campaign: Campaign, patient: Patient, key: str, hour: int | None = None) -> Due:
+    """When a contact of this local day is due. `key` places it within the campaign's spread, always at the same minute.
+
+    A day that is closed (by the state's hours, or to a campaign of weekdays) moves the contact to the next open one.
+    """
+    place = place_of(patient)
+    if campaign.weekdays_only:
+        day = next(later for n in range(15) if is_working_day(later := day + timedelta(days=n), place.state))
+    wanted = local_moment(day, time(campaign.send_hour if hour is None else hour), place.zone) + _spread(key, campaign.spread_minutes)
+    at = next_open(wanted, place)
+    if at != wanted:  # the hour is closed here: spread from when it opens, so that not all are sent in one minute
+        at = min(at + _spread(key, campaign.spread_minutes), closes(at, place) - _LAST_MINUTES)
+    return Due(at, closes(at, place))
+
+
+def move(contact: Contact, campaign: Campaign, patient: Patient, enrollment: Enrollment) -> None:
+    """Plans a contact again from the enrollment's anchor. An appointment stays where it is."""
+    if contact.kind is StepKind.APPOINTMENT:
+        return
+    hour = next((step.send_hour for step in knowledge().protocols[contact.protocol].schedule if step.step == contact.step), None)
+    due = due_on(enrollment.anchor + timedelta(days=contact.day), campaign, patient, f"{enrollment.id}:{contact.step}", hour)
+    contact.due_at, contact.not_after = due.at, due.not_after
+    if contact.next_at is not None:
+        contact.next_at = due.at
+    else:
+        contact.held_next_at = due.at
+
+
+def _contact(campaign: Campaign, patient: Patient, enrollment: Enrollment, step: ProtocolDay) -> Contact:
+    due = due_on(enrollment.anchor + timedelta(days=step.day), campaign, patient, f"{enrollment.id}:{step.step}", step.send_hour)
+    return Contact(
+        enrollment_id=enrollment.id,
+        patient_id=patient.id,
+        protocol=campaign.protocol,
+        step=step.step,
+        kind=step.kind,
+        day=step.day,
+        questions=list(step.questions),
+        advice=step.advice,
+        due_at=due.at,
+        not_after=due.not_after,
+        next_at=due.at,
+    )
+
+
+def _spread(key: str, minutes: int) -> timedelta:
+    share = int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "big") / 2**32
+    return timedelta(seconds=int(share * minutes * 60))

@@ -1,0 +1,306 @@
+"""Running campaigns: what is sent when, and what pausing, amending, moving and ending change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import select
+
+from care.campaigns import operation
+from care.campaigns.overview import overview
+from care.campaigns.preview import preview, preview_new
+from care.campaigns.schedule import take_pace, tick
+from care.campaigns.service import CampaignInvalid, EnrollmentConflict, campaign_named, create_campaign, enroll
+from care.clock import ManualClock
+from care.escalations.service import take_over
+from care.knowledge import knowledge
+from care.knowledge.model import StopEvent
+from care.messages.sending import Sender
+from care.patients.model import NewPatient
+from care.storage.columns import Base
+from care.storage.engine import transaction
+from care.storage.tables import (
+    CampaignState,
+    Contact,
+    ContactState,
+    Enrollment,
+    EnrollmentState,
+    Escalation,
+    Heartbeat,
+    Inbound,
+    Outbound,
+    OutboundState,
+    Patient,
+)
+from tests.conftest import NOON, add_patient
+from tests.integration.test_pipeline import Phone
+
+pytestmark = pytest.mark.usefixtures("database")
+Row = TypeVar("Row", bound=Base)
+PLANNED = ContactState.PLANNED
+
+
+def rows(table: type[Row]) -> list[Row]:
+    with transaction() as session:
+        return list(session.scalars(select(table)))
+
+
+def planned() -> list[Contact]:
+    return sorted((row for row in rows(Contact) if row.state is PLANNED), key=lambda row: row.due_at)
+
+
+def run_ticks(clock: ManualClock, days: float, every: timedelta = timedelta(minutes=30)) -> None:
+    end = clock.now() + timedelta(days=days)
+    while clock.now() < end:
+        with transaction() as session:
+            tick(session, clock.now())
+        clock.advance(every)
+
+
+def change(what: Callable[..., object], *arguments: object, **named: object) -> object:
+    with transaction() as session:
+        return what(session, campaign_named(session, "Knees"), *arguments, "tester", NOON, **named)
+
+
+def test_a_paused_campaign_sends_nothing_and_goes_on_without_a_flood(clock: ManualClock) -> None:
+    add_patient()
+    days = {row.day: row.due_at for row in planned()}
+    change(operation.pause)
+    run_ticks(clock, 6)
+    assert rows(Inbound) == []
+    change(operation.resume)
+    with transaction() as session:
+        while tick(session, clock.now()):
+            pass
+    sent = [row for row in rows(Contact) if row.started_at]
+    assert len(sent) <= 1
+    assert {row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED} == {"stale"}
+    assert all(row.due_at == days[row.day] for row in planned())
+
+
+def test_a_stopped_campaign_is_over_for_everybody_and_takes_nobody_in(clock: ManualClock) -> None:
+    add_patient(1), add_patient(2)
+    assert change(operation.stop) == 2
+    run_ticks(clock, 4)
+    assert rows(Inbound) == []
+    assert {(row.state, row.ended_because) for row in rows(Enrollment)} == {(EnrollmentState.STOPPED, "campaign_stopped")}
+    with pytest.raises(EnrollmentConflict, match="was stopped"):
+        add_patient(3)
+    with pytest.raises(CampaignInvalid, match="is stopped"):
+        change(operation.resume)
+
+
+def _next_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The knee protocol's next version: without day 7, with a day 9."""
+    known = knowledge().protocols["knee_replacement"]
+    steps = [step.model_copy(update={"day": 9}) if step.day == 7 else step for step in known.schedule]
+    monkeypatch.setitem(knowledge().protocols, "knee_replacement", known.model_copy(update={"version": "next", "schedule": steps}))
+
+
+@pytest.mark.parametrize("move", [True, False])
+def test_amending_moves_patients_in_flight_or_leaves_them_as_was_chosen(clock: ManualClock, monkeypatch: pytest.MonkeyPatch, move: bool) -> None:
+    patient = add_patient(1)
+    with transaction() as session:
+        tick(session, NOON)
+    with transaction() as session:
+        enrollment = operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1")
+        operation.add_appointment(session, enrollment, NOON + timedelta(days=20), "tester", NOON)
+    started = [row.step for row in rows(Contact) if row.started_at]
+    _next_version(monkeypatch)
+    done = change(operation.amend, move_patients=move)
+    assert done == operation.Amended("next", 1 if move else 0, 0 if move else 1)
+    with transaction() as session:
+        enroll(session, campaign_named(session, "Knees"), _new(2), NOON)
+    steps = {row.step for row in rows(Contact) if row.patient_id == patient}
+    assert ("check_in-9" in steps, "check_in-7" in steps) == (move, not move)
+    assert set(started) <= steps
+    assert any(step.startswith("appointment") for step in steps)
+    assert "check_in-9" in {row.step for row in rows(Contact) if row.patient_id != patient}
+
+
+def test_amending_to_the_version_that_runs_is_refused(clock: ManualClock) -> None:
+    add_patient()
+    with pytest.raises(CampaignInvalid, match="runs already"):
+        change(operation.amend, move_patients=True)
+
+
+def _new(number: int, **given: object) -> NewPatient:
+    return NewPatient.model_validate(
+        {
+            "reference": f"ref-{number}",
+            "name": f"Pat{number} Example",
+            "phone": f"+1555010{number:04d}",
+            "date_of_birth": "1950-01-01",
+            "anchor": "2026-03-01",
+            **given,
+        }
+    )
+
+
+def test_a_discharge_that_moved_moves_what_is_still_to_come() -> None:
+    add_patient()
+    before = planned()
+    with transaction() as session:
+        enrollment = operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1")
+        operation.reanchor(session, enrollment, date(2026, 3, 11), "tester", NOON)
+    after = planned()
+    assert [row.step for row in after] == [row.step for row in before]
+    assert [row.due_at.date() - other.due_at.date() for row, other in zip(after, before, strict=True)] == [timedelta(days=10)] * len(after)
+    with transaction() as session:
+        operation.reanchor(session, operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1"), date(2026, 2, 20), "tester", NOON)
+    assert {row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED} == {"moved"}
+    assert min(row.day for row in planned()) >= 10
+
+
+@pytest.mark.parametrize(("event", "ended"), [(StopEvent.DEATH, 2), (StopEvent.READMISSION, 2), (StopEvent.WITHDRAWAL, 1)])
+def test_an_event_ends_one_or_all_of_a_patients_campaigns_at_once(clock: ManualClock, event: StopEvent, ended: int) -> None:
+    add_patient(1), add_patient(1, campaign="Hips")
+    with transaction() as session:
+        tick(session, NOON)
+        enrollment = operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1")
+        assert operation.end_enrollment(session, enrollment, event, "tester", NOON) == ended
+    assert sum(row.state is EnrollmentState.STOPPED for row in rows(Enrollment)) == ended
+    run_ticks(clock, 3)
+    stopped = {row.id for row in rows(Enrollment) if row.state is EnrollmentState.STOPPED}
+    assert all(row.state is ContactState.SKIPPED for row in rows(Contact) if row.enrollment_id in stopped)
+
+
+def test_what_waits_to_be_sent_is_not_sent_after_a_death() -> None:
+    patient = add_patient()
+    with transaction() as session:
+        session.add_all([_outbound(patient, safety=False), _outbound(patient, safety=True)])
+        enrollment = operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1")
+        operation.end_enrollment(session, enrollment, StopEvent.DEATH, "tester", NOON)
+    assert sorted((row.safety, row.state.value) for row in rows(Outbound)) == [(False, "cancelled"), (True, "pending")]
+
+
+def _outbound(patient: str, *, safety: bool) -> Outbound:
+    return Outbound(patient_id=patient, channel="sms", body="hello", safety=safety, created_at=NOON)
+
+
+def test_two_campaigns_do_not_write_at_once(clock: ManualClock) -> None:
+    add_patient(1), add_patient(1, campaign="Hips")
+    run_ticks(clock, 0.3)
+    begun = sorted(row.started_at for row in rows(Contact) if row.started_at)
+    assert len(begun) == 2
+    assert begun[1] - begun[0] >= timedelta(hours=3)
+    assert [row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED] == ["superseded"]
+
+
+def test_a_check_in_does_not_break_into_a_conversation_with_a_person(clock: ManualClock) -> None:
+    patient = add_patient()
+    with transaction() as session:
+        take_over(session, patient, "u1", NOON)
+        assert tick(session, NOON) == []
+    assert rows(Inbound) == []
+    assert min(row.next_at for row in rows(Contact) if row.next_at) == NOON + timedelta(hours=1)
+
+
+def test_an_unanswered_check_in_is_reminded_of_then_offered_in_the_chat_then_told_to_a_person(clock: ManualClock) -> None:
+    add_patient(anchor=date(2026, 3, 1))
+    run_ticks(clock, 2)
+    offered = [row for row in rows(Outbound) if row.key == "offer_chat"]
+    assert [row.trigger for row in rows(Inbound)][:2] == ["start_check_in", "remind"]
+    assert len(offered) == 1
+    assert next(row for row in rows(Contact) if row.step == "check_in-1").state is ContactState.MISSED
+
+
+def test_a_silent_patient_with_a_message_every_day_is_still_told_of(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = knowledge().protocols["knee_replacement"]
+    daily = [known.schedule[0].model_copy(update={"day": day}) for day in range(1, 8)]
+    monkeypatch.setitem(knowledge().protocols, "knee_replacement", known.model_copy(update={"schedule": daily}))
+    add_patient()
+    run_ticks(clock, 7)
+    told = [row for row in rows(Escalation) if row.reason == "no_answer"]
+    assert len(told) >= 5
+
+
+def test_a_survey_is_asked_once(clock: ManualClock) -> None:
+    add_patient(anchor=date(2026, 1, 26))
+    run_ticks(clock, 3)
+    assert [(row.step, row.state) for row in rows(Contact) if row.started_at] == [("survey-35", ContactState.MISSED)]
+    assert rows(Escalation) == []
+
+
+def test_advice_for_a_day_is_sent_as_it_stands_and_wants_no_answer(clock: ManualClock) -> None:
+    add_patient()
+    run_ticks(clock, 1.5)
+    sent = next(row for row in rows(Outbound) if row.key.startswith("advice_"))
+    assert sent.body == knowledge().advice["elevate_leg"].text
+    assert next(row for row in rows(Contact) if row.step == "education-2").state is ContactState.COMPLETED
+
+
+def test_what_our_side_was_to_say_is_not_said_after_hours(clock: ManualClock) -> None:
+    patient = add_patient()
+    with transaction() as session:
+        assert tick(session, NOON) == [patient]
+    clock.advance(timedelta(hours=9))
+    phone = Phone()
+    Sender(phone, clock).run(patient)
+    assert phone.held == []
+    assert {row.state for row in rows(Outbound)} == {OutboundState.CANCELLED}
+
+
+def test_the_pace_is_kept_by_all_schedulers_together() -> None:
+    with transaction() as session:
+        assert take_pace(session, 10) == 50
+    with transaction() as session:
+        assert take_pace(session, 10) == 0
+        session.get_one(Heartbeat, "campaigns.tick").at = datetime.now(UTC) - timedelta(seconds=2)
+    with transaction() as session:
+        assert 20 <= take_pace(session, 10) <= 25
+    with transaction() as session:
+        session.get_one(Heartbeat, "campaigns.tick").at = datetime.now(UTC) - timedelta(hours=8)
+    with transaction() as session:
+        assert take_pace(session, 10) == 50
+
+
+def test_the_preview_says_what_is_then_sent(clock: ManualClock) -> None:
+    add_patient(consent=False)
+    with transaction() as session:
+        told = list(preview(session, campaign_named(session, "Knees"), NOON))
+    assert [each.step for each in told] == [row.step for row in planned()]
+    assert "Reply YES to agree" in told[0].texts[0]
+    assert told[0].segments >= 2
+    assert all(each.price == pytest.approx(each.segments * 0.0113) for each in told)
+    assert all("09:" <= each.local[-5:] < "20:" for each in told)
+    education = next(each for each in told if each.step == "education-2")
+    assert education.texts == [knowledge().advice["elevate_leg"].text]
+
+
+def test_a_preview_of_who_is_not_enrolled_stores_nothing() -> None:
+    with transaction() as session:
+        campaign = create_campaign(session, "Knees", "knee_replacement", NOON, send_hour=11, spread_minutes=0)
+        told = preview_new(campaign, _new(7, timezone="America/Chicago", language="es"), NOON)
+    assert rows(Patient) == []
+    assert {each.local[-5:] for each in told} == {"11:00", "09:00"}
+    assert "SI para aceptar" in told[0].texts[0]
+
+
+def test_an_appointment_is_reminded_of_the_day_before_in_the_patients_hour_and_words() -> None:
+    with transaction() as session:
+        campaign = create_campaign(session, "Knees", "knee_replacement", NOON, send_hour=10, spread_minutes=0)
+        enroll(session, campaign, _new(7, timezone="America/Los_Angeles", language="es"), NOON)
+    with transaction() as session:
+        campaign = campaign_named(session, "Knees")
+        enrollment = operation.enrollment_of(session, campaign, "ref-7")
+        contact = operation.add_appointment(session, enrollment, datetime(2026, 3, 20, 17, 30, tzinfo=UTC), "tester", NOON)
+        with pytest.raises(EnrollmentConflict, match="planned already"):
+            operation.add_appointment(session, enrollment, datetime(2026, 3, 20, 17, 30, tzinfo=UTC), "tester", NOON)
+        told = next(each for each in preview(session, campaign, NOON) if each.step == contact.step)
+    assert told.local == "Thu 2026-03-19 10:00"
+    assert "viernes 20 de marzo, 10:30" in told.texts[0]
+
+
+def test_an_enrollment_is_complete_when_its_protocol_is_over_and_nothing_is_open(clock: ManualClock) -> None:
+    add_patient()
+    run_ticks(clock, 40, every=timedelta(hours=3))
+    with transaction() as session:
+        assert operation.complete(session, NOON + timedelta(days=30)) == 0
+        assert operation.complete(session, NOON + timedelta(days=60)) == 1
+        seen = overview(session)
+    assert rows(Enrollment)[0].state is EnrollmentState.COMPLETED
+    assert (seen[0].patients, seen[0].state, PLANNED in seen[0].contacts) == (1, CampaignState.ACTIVE, False)

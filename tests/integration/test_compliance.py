@@ -1,0 +1,94 @@
+"""What the law and the carriers ask of a service that texts patients; `docs/compliance.md` names the source of each."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from care.campaigns.schedule import tick
+from care.clock import ManualClock
+from care.knowledge import knowledge
+from care.messages.inbox import Incoming, accept
+from care.settings import settings
+from care.storage.engine import transaction
+from care.storage.tables import Channel, Consent, Outbound
+from care.texts import scripted
+from tests.conftest import NOON, add_patient
+
+ROOT = Path(__file__).parents[2]
+LANGUAGES = ["en", "es"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_first_message_says_all_that_it_must(language: str) -> None:
+    text = scripted("consent_request", language)
+    assert settings().clinic_name in text
+    assert settings().emergency_number in text
+    assert {"STOP", "HELP"} <= set(re.findall(r"[A-Z]{4}", text))
+    automated = {"en": ["automated", "not watched round the clock"], "es": ["automatico", "no se vigilan todo el dia"]}[language]
+    assert all(words in text for words in automated)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_help_names_the_clinic_and_its_phone(language: str) -> None:
+    text = scripted("help", language)
+    assert settings().clinic_name in text
+    assert settings().clinic_phone in text
+    assert "STOP" in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("key", ["consent_request", "consent_needed", "chat_link", "stranger", "help", "stop_confirmed"])
+def test_nothing_of_the_patients_health_is_said_before_consent(key: str, language: str) -> None:
+    text = scripted(key, language, first_name="Zelda", link="https://x").lower()
+    known = knowledge()
+    telling = [
+        each.name.lower() for part in (known.protocols, known.symptoms, known.complications, known.medicines, known.procedures) for each in part.values()
+    ]
+    assert not [name for name in telling if re.search(rf"\b{re.escape(name)}\b", text)]
+    assert "zelda" not in text
+
+
+@pytest.mark.usefixtures("database")
+def test_consent_is_kept_with_words_channel_time_and_source(clock: ManualClock) -> None:
+    patient = add_patient(consent=False)
+    for number, words in enumerate(["START", "please stop texting me"]):
+        with transaction() as session:
+            accept(session, Incoming(Channel.SMS, f"SM{number}", words, NOON + timedelta(minutes=number), patient_id=patient))
+    with transaction() as session:
+        kept = [(row.granted, row.channel, row.words, row.source, row.at) for row in session.scalars(select(Consent).order_by(Consent.id))]
+    assert kept == [
+        (True, "sms", "START", "keyword", NOON),
+        (False, "sms", "please stop texting me", "keyword", NOON + timedelta(minutes=1)),
+    ]
+
+
+@pytest.mark.usefixtures("database")
+def test_an_opt_out_holds_for_every_campaign(clock: ManualClock) -> None:
+    patient = add_patient(1)
+    add_patient(1, campaign="Hips")
+    with transaction() as session:
+        accept(session, Incoming(Channel.SMS, "SM1", "STOP", NOON, patient_id=patient))
+    for _ in range(20):
+        clock.advance(timedelta(hours=12))
+        with transaction() as session:
+            assert tick(session, clock.now()) == []
+    with transaction() as session:
+        assert [row.key for row in session.scalars(select(Outbound))] == ["stop_confirmed"]
+
+
+def test_every_rule_names_tests_that_exist() -> None:
+    told = (ROOT / "docs/compliance.md").read_text()
+    written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    rows = [line for line in told.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    assert len(rows) >= 15
+    for row in rows:
+        named = re.findall(r"`(test_\w+)?(?:::(test_\w+))?`", row.rsplit("|", 2)[1])
+        assert named, row
+        for module, test in named:
+            assert not module or list((ROOT / "tests").rglob(f"{module}.py")), module
+            assert not test or f"def {test}(" in written, test
