@@ -135,17 +135,25 @@ def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="n
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="reply")],
-    check_ins: Annotated[int, typer.Option(help="How many check-ins are run on each way.", min=1)] = 20,
+    name: Annotated[str, typer.Argument(help="reply or dispatch")],
+    check_ins: Annotated[int, typer.Option(help="reply: how many check-ins are run on each way.", min=1)] = 20,
+    contacts: Annotated[int, typer.Option(help="dispatch: how many contacts are sent on each way.", min=10)] = 1000,
+    enrollments: Annotated[int, typer.Option(help="dispatch: among how many what is due is found.", min=5000)] = 1_000_000,
+    database: Annotated[str, typer.Option(help="An empty PostgreSQL database for the service to measure; without one SQLite.")] = "",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Measure a service of its own, each figure as a ratio to the bare engine in the same run."""
     from aftercare.bench.instance import run_in, throwaway_service
 
-    if name != "reply":
-        raise CommandFailed(f"there is no benchmark {name!r}; choose: reply")
-    with throwaway_service(AFTERCARE_BENCH_REST="1") as environment:
-        answer = run_in(environment, "aftercare.bench.reply", "--check-ins", str(check_ins))
+    benchmarks = {
+        "reply": (["--check-ins", str(check_ins)], {"AFTERCARE_BENCH_REST": "1"}),
+        "dispatch": (["--contacts", str(contacts), "--enrollments", str(enrollments)], {"AFTERCARE_SMS_PER_SECOND": "10000"}),
+    }
+    if name not in benchmarks:
+        raise CommandFailed(f"there is no benchmark {name!r}; choose one of {', '.join(benchmarks)}")
+    arguments, variables = benchmarks[name]
+    with throwaway_service(AFTERCARE_DATABASE_URL=database, **variables) as environment:
+        answer = run_in(environment, f"aftercare.bench.{name}", *arguments)
     print(answer if as_json else "", end="")
     if not as_json:
         _out.print_json(answer)

@@ -37,7 +37,7 @@ def seed(settings: Settings) -> None:
             if session.scalar(select(User.id).where(User.username == name)) is None:
                 add_user(session, name, password, Role(role), now)
         campaign = create_campaign(session, _CAMPAIGN, "knee_replacement", now)
-        zone = _waking_zone(now.hour)
+        zone = waking_zone(now.hour)
         today = now.astimezone(ZoneInfo(zone)).date()
         for reference, name, phone, born, sex, day in _PATIENTS:
             new = NewPatient.model_validate(
@@ -84,6 +84,6 @@ def where_to_go(console: Console, settings: Settings, demo: bool = True) -> None
         console.print(f"  web chat of Ana Rivera (born 1958-03-27), good for 15 minutes:\n  {chat_link()}", soft_wrap=True)
 
 
-def _waking_zone(utc_hour: int) -> str:
+def waking_zone(utc_hour: int) -> str:
     """A time zone in which it is between 9:00 and 20:00 now, so that a demo at any hour is not held back by quiet hours."""
     return "Asia/Tokyo" if utc_hour < 9 else "UTC" if utc_hour < 16 else "America/Los_Angeles" if utc_hour >= 18 else "America/New_York"

@@ -10,6 +10,12 @@ from care.storage.engine import transaction
 from workers.app import app
 from workers.turns import run_turns
 
+_AT_ONCE = 50
+"""So many in a transaction: others wait for no more than these, and their messages leave while the next are prepared."""
+
+
+_TOGETHER = 10
+
 
 @app.task(name="campaigns.tick")  # type: ignore[untyped-decorator]
 def campaigns_tick() -> None:
@@ -17,9 +23,18 @@ def campaigns_tick() -> None:
     current = settings()
     with transaction() as session:
         most = take_pace(session, current.sms_per_second * len(current.our_numbers))
-        patients = tick(session, service_clock().now(), most) if most else []
-    for patient_id in patients:
-        run_turns.delay(patient_id)
+    for first in range(0, most, _AT_ONCE):
+        with transaction() as session:
+            patients = tick(session, service_clock().now(), min(_AT_ONCE, most - first))
+        for start in range(0, len(patients), _TOGETHER):
+            campaigns_send.delay(patients[start : start + _TOGETHER])
+
+
+@app.task(name="campaigns.send")  # type: ignore[untyped-decorator]
+def campaigns_send(patient_ids: list[str]) -> None:
+    """Says what a tick wrote, after the turns of those whose dialogue says it. A death half-way leaves rows that the sweep rings for again."""
+    for patient_id in patient_ids:
+        run_turns(patient_id)
 
 
 @app.task(name="campaigns.complete")  # type: ignore[untyped-decorator]

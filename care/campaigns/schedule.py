@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
@@ -16,7 +18,7 @@ from care.escalations.service import Cause, raise_escalation
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind
 from care.messages.outbox import OutboundText
-from care.patients.consent import ConsentStatus, consent_status
+from care.patients.consent import ConsentStatus, consent_statuses
 from care.storage.tables import (
     Contact,
     ContactState,
@@ -61,41 +63,89 @@ def tick(session: Session, at: datetime, most: int = _BATCH) -> list[str]:
 
     Two ticks at once are safe: rows are claimed with `SKIP LOCKED` (SQLite has one writer), and each step's key is unique.
     """
-    due = session.scalars(select(Contact).where(Contact.next_at <= at).order_by(Contact.next_at).limit(most).with_for_update(skip_locked=True)).all()
-    return [contact.patient_id for contact in due if _step(session, contact, at)]
+    contacts = due(session, at, most)
+    known = _known(session, contacts)
+    return [contact.patient_id for contact in contacts if _step(session, contact, known, at)]
 
 
-def _step(session: Session, contact: Contact, at: datetime) -> bool:
-    patient = session.get_one(Patient, contact.patient_id)
-    consent = consent_status(session, patient.id)
-    reason = _not_worth_sending(session, contact, patient, consent, at)
+def due(session: Session, at: datetime, most: int) -> Sequence[Contact]:
+    """At most `most` contacts whose time has come and that no other tick holds, the longest waiting first; held until the transaction ends."""
+    return session.scalars(select(Contact).where(Contact.next_at <= at).order_by(Contact.next_at).limit(most).with_for_update(skip_locked=True)).all()
+
+
+@dataclass
+class _Known:
+    """What is known of the patients of a tick, read at once: by patient, but for the enrollments."""
+
+    patients: dict[str, Patient]
+    enrollments: dict[str, Enrollment]
+    with_a_person: set[str]
+    consent: dict[str, ConsentStatus]
+    asked_for_consent: set[str]
+    last_begun: dict[str, datetime]
+    unanswered: dict[str, list[Contact]]
+
+
+def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
+    ids = {contact.patient_id for contact in contacts}
+    begun = select(Contact.patient_id, func.max(Contact.started_at)).where(Contact.patient_id.in_(ids), Contact.started_at.is_not(None))
+    unanswered: dict[str, list[Contact]] = {}
+    for contact in session.scalars(select(Contact).where(Contact.patient_id.in_(ids), Contact.state.in_(_OPEN))):
+        unanswered.setdefault(contact.patient_id, []).append(contact)
+    asked = select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), Inbound.trigger == "ask_consent")
+    taken = select(Conversation.patient_id).where(Conversation.patient_id.in_(ids), Conversation.coordinator_id.is_not(None))
+    enrollments = select(Enrollment).where(Enrollment.id.in_({contact.enrollment_id for contact in contacts}))
+    return _Known(
+        patients={patient.id: patient for patient in session.scalars(select(Patient).where(Patient.id.in_(ids)))},
+        enrollments={enrollment.id: enrollment for enrollment in session.scalars(enrollments)},
+        with_a_person=set(session.scalars(taken)),
+        consent=consent_statuses(session, ids),
+        asked_for_consent=set(session.scalars(asked)),
+        last_begun={row[0]: row[1] for row in session.execute(begun.group_by(Contact.patient_id)) if row[1]},
+        unanswered=unanswered,
+    )
+
+
+def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bool:
+    patient, consent = known.patients[contact.patient_id], known.consent.get(contact.patient_id, "unknown")
+    reason = _not_worth_sending(contact, known, consent, at)
     if reason:
         contact.state, contact.next_at, contact.skipped_because = ContactState.SKIPPED, None, reason
         return False
     place = place_of(patient)
-    later = max(next_open(at, place), _apart(session, contact, at), _while_a_person_answers(session, contact, at))
+    later = max(next_open(at, place), _apart(contact, known, at))
+    if patient.id in known.with_a_person:  # a check-in does not break into a conversation with a coordinator
+        later = max(later, at + _WHILE_A_PERSON_ANSWERS)
     if later > at:
         contact.next_at = later
         return False
+    if contact.state is ContactState.PLANNED:
+        known.last_begun[patient.id] = at
+        if consent == "unknown":
+            known.asked_for_consent.add(patient.id)
     if contact.kind is StepKind.EDUCATION:
         outreach.say(session, patient, outreach.first_words(contact, patient, asks_consent=False), at, closes(at, place))
         contact.state, contact.started_at, contact.completed_at, contact.next_at = ContactState.COMPLETED, at, at, None
         return True
+    if contact.state is ContactState.PLANNED:
+        _put_earlier_ones_aside(session, known.unanswered.get(patient.id, []), at)
+        known.unanswered[patient.id] = [contact]
     return _next_rung(session, contact, patient, consent == "unknown", at, closes(at, place))
 
 
-def _not_worth_sending(session: Session, contact: Contact, patient: Patient, consent: ConsentStatus, at: datetime) -> str | None:
-    if session.get_one(Enrollment, contact.enrollment_id).state is not EnrollmentState.ACTIVE:
+def _not_worth_sending(contact: Contact, known: _Known, consent: ConsentStatus, at: datetime) -> str | None:
+    if known.enrollments[contact.enrollment_id].state is not EnrollmentState.ACTIVE:
         return "ended"
     if consent == "revoked":
         return "opted_out"
-    if patient.number_problem is not None:
+    if known.patients[contact.patient_id].number_problem is not None:
         return "number_problem"
     if contact.state is not ContactState.PLANNED:
         return None
     if at > contact.not_after:
         return "stale"
-    if consent == "unknown" and (contact.kind is not StepKind.CHECK_IN or _consent_was_asked_for(session, contact.patient_id)):
+    # Consent is asked for once and reminded of once, in all campaigns together; after that a person has been told.
+    if consent == "unknown" and (contact.kind is not StepKind.CHECK_IN or contact.patient_id in known.asked_for_consent):
         return "no_consent"
     return None
 
@@ -105,7 +155,6 @@ def _next_rung(session: Session, contact: Contact, patient: Patient, asks: bool,
     ladder = knowledge().protocols[contact.protocol].no_answer
     match contact.state:
         case ContactState.PLANNED:
-            _put_earlier_ones_aside(session, contact, at)
             contact.state, contact.started_at = ContactState.STARTED, at
             contact.next_at = at + timedelta(hours=ladder.reminder_after_hours)
             return outreach.begin(session, contact, patient, asks_consent=asks, at=at, not_after=not_after)
@@ -132,31 +181,18 @@ def _missed(session: Session, contact: Contact, wanted: str, at: datetime) -> No
     raise_escalation(session, contact.patient_id, Cause(f"no_answer:{contact.id}", "no_answer", Acuity.ROUTINE, summary), at)
 
 
-def _apart(session: Session, contact: Contact, at: datetime) -> datetime:
+def _apart(contact: Contact, known: _Known, at: datetime) -> datetime:
     """Two contacts, of one campaign or of two, do not come at once."""
-    if contact.state is not ContactState.PLANNED:
-        return at
-    newest = session.scalar(
-        select(func.max(Contact.started_at)).where(Contact.patient_id == contact.patient_id, Contact.id != contact.id, Contact.started_at.is_not(None))
-    )
-    return at if newest is None else max(at, newest + _APART)
+    newest = known.last_begun.get(contact.patient_id)
+    return at if newest is None or contact.state is not ContactState.PLANNED else max(at, newest + _APART)
 
 
-def _while_a_person_answers(session: Session, contact: Contact, at: datetime) -> datetime:
-    """A check-in does not break into a conversation with a coordinator."""
-    taken = session.get_one(Conversation, contact.patient_id).coordinator_id is not None
-    return at + _WHILE_A_PERSON_ANSWERS if taken else at
-
-
-def _put_earlier_ones_aside(session: Session, contact: Contact, at: datetime) -> None:
+def _put_earlier_ones_aside(session: Session, unanswered: Sequence[Contact], at: datetime) -> None:
     """One open set of questions a patient: an unanswered one gives way to the new one. Of one that was reminded of in vain a person is told now."""
-    for earlier in session.scalars(select(Contact).where(Contact.patient_id == contact.patient_id, Contact.state.in_(_OPEN))):
+    for earlier in unanswered:
+        if earlier.state not in _OPEN:
+            continue
         if earlier.state is ContactState.STARTED or earlier.kind is StepKind.SURVEY:
             earlier.state, earlier.next_at, earlier.skipped_because = ContactState.SKIPPED, None, "superseded"
         else:
             _missed(session, earlier, f"the {earlier.kind.replace('_', '-')} of day {earlier.day}", at)
-
-
-def _consent_was_asked_for(session: Session, patient_id: str) -> bool:
-    """Consent is asked for once and reminded of once, in all campaigns together; after that a person has been told."""
-    return session.scalar(select(Inbound.id).where(Inbound.patient_id == patient_id, Inbound.trigger == "ask_consent").limit(1)) is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from care.storage.tables import Breaker
@@ -13,10 +12,19 @@ _SMS = "sms"
 _PROBE_EVERY = timedelta(minutes=1)
 
 
-def held(session: Session) -> Breaker | None:
-    """The open breaker, where nothing may be sent now."""
-    breaker = session.get(Breaker, _SMS)
-    return breaker if breaker is not None and breaker.retry_at > datetime.now(UTC) else None
+def look(session: Session) -> Breaker | None:
+    """The breaker, where it is open."""
+    return session.get(Breaker, _SMS)
+
+
+def holds(breaker: Breaker) -> bool:
+    """Whether nothing may be sent now; else one message may, as the probe of this minute."""
+    return breaker.retry_at > datetime.now(UTC)
+
+
+def claim_probe(breaker: Breaker) -> None:
+    """Who sends now is the probe."""
+    breaker.retry_at = datetime.now(UTC) + _PROBE_EVERY
 
 
 def trip(session: Session, code: int) -> None:
@@ -27,13 +35,6 @@ def trip(session: Session, code: int) -> None:
         session.add(Breaker(name=_SMS, code=code, opened_at=now, retry_at=now + _PROBE_EVERY))
     else:
         breaker.code, breaker.retry_at = code, now + _PROBE_EVERY
-
-
-def claim_probe(session: Session) -> None:
-    """Who sends while the breaker is open is the one probe of this minute."""
-    breaker = session.scalars(select(Breaker).where(Breaker.name == _SMS).with_for_update()).one_or_none()
-    if breaker is not None:
-        breaker.retry_at = datetime.now(UTC) + _PROBE_EVERY
 
 
 def reset(session: Session) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity
@@ -44,9 +44,13 @@ def take_receipt(session: Session, reference: str, external_id: str, status: str
     A message that did not arrive is tried again where its error's class says so, while it is still worth sending and nothing newer went out;
     else a person is told, and a number that takes no SMS is marked.
     """
-    row = session.scalars(select(Outbound).where(Outbound.reference == reference).with_for_update()).one_or_none()
     state = _STATES.get(status)
-    if row is None or state is None:
+    if state is None:
+        return False
+    if state not in (OutboundState.UNDELIVERED, OutboundState.FAILED) and _moved_on(session, reference, external_id, state):
+        return True
+    row = session.scalars(select(Outbound).where(Outbound.reference == reference).with_for_update()).one_or_none()
+    if row is None:
         return False
     if _of_an_earlier_try(row, external_id):
         return True
@@ -58,6 +62,19 @@ def take_receipt(session: Session, reference: str, external_id: str, status: str
         row.error_code = error_code
         _not_delivered(session, row, handling(error_code or 0), at)
     return True
+
+
+def _moved_on(session: Session, reference: str, external_id: str, state: OutboundState) -> bool:
+    """The usual receipt, of a message that is known under this sid and goes forward: one statement."""
+    earlier = [each for each, rank in _RANK.items() if 0 < rank < _RANK[state]]
+    done = session.execute(
+        update(Outbound)
+        .where(Outbound.reference == reference, Outbound.external_id == external_id, Outbound.state.in_(earlier))
+        .values(state=state)
+        .returning(Outbound.id)
+        .execution_options(synchronize_session=False)
+    )
+    return done.first() is not None
 
 
 def _of_an_earlier_try(row: Outbound, external_id: str) -> bool:

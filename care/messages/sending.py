@@ -77,14 +77,15 @@ class SendPolicy:
 
 @dataclass(frozen=True)
 class _Claim:
-    """The row to act on: to send, or (`doubtful`) to look up."""
+    """The row to act on: to send (perhaps as the breaker's `probe`), or (`doubtful`) to look up."""
 
     row_id: int
     to: str
     sender: str
     body: str
     reference: str
-    doubtful: bool
+    doubtful: bool = False
+    probe: bool = False
 
 
 class Sender:
@@ -98,16 +99,18 @@ class Sender:
     def run(self, patient_id: str) -> int:
         """Sends from the head until nothing more may go out now; how many Twilio took. Safe to call at any time from any process."""
         taken = 0
-        while True:
-            with transaction() as session:
-                claim = self._claim(session, patient_id)
-            if claim is None:
-                return taken
+        with transaction() as session:
+            claim = self._claim(session, patient_id)
+        while claim is not None:
             if claim.doubtful:
                 if not self._reconcile(claim):
                     return taken
+                with transaction() as session:
+                    claim = self._claim(session, patient_id)
                 continue
-            taken += self._send(claim)
+            sent, claim = self._send(claim, patient_id)
+            taken += sent
+        return taken
 
     def _claim(self, session: Session, patient_id: str) -> _Claim | None:
         """The row to act on next, or None. Consent is looked at here, in the claim, not when the row was written."""
@@ -116,10 +119,12 @@ class Sender:
         rows = session.scalars(
             select(Outbound).where(Outbound.patient_id == patient_id, Outbound.channel == Channel.SMS, Outbound.state.in_(OPEN)).order_by(Outbound.id)
         ).all()
+        if not rows:
+            return None
         revoked = consent_status(session, patient_id) == "revoked"
         patient = session.get_one(Patient, patient_id)
         sender = self._sticky_number(conversation)
-        held = breaker.held(session)
+        opened = breaker.look(session)
         blocked = False
         for row in rows:
             if row.state is OutboundState.SENDING and row.lease_until is not None and row.lease_until > now:
@@ -139,9 +144,9 @@ class Sender:
                 row.error_code = patient.number_problem
                 self._give_up(session, row)
                 continue
-            if held is not None:
+            if opened is not None and breaker.holds(opened):
                 if row.safety:
-                    self._tell(session, row, f"SMS is held (Twilio's code {held.code}) and a safety message waits: phone the patient.", Acuity.URGENT, "held")
+                    self._tell(session, row, f"SMS is held (Twilio's code {opened.code}) and a safety message waits: phone the patient.", Acuity.URGENT, "held")
                 continue
             waits = row.next_at is not None and row.next_at > now
             # One that is tried again hours later because the phone was off does not keep back what is newer.
@@ -150,8 +155,9 @@ class Sender:
                 continue
             row.state, row.lease_until, row.sent_at = OutboundState.SENDING, now + self._policy.lease, service_now
             row.attempts += 1
-            breaker.claim_probe(session)
-            return _Claim(row.id, patient.phone, sender, row.body, row.reference, doubtful=False)
+            if opened is not None:
+                breaker.claim_probe(opened)
+            return _Claim(row.id, patient.phone, sender, row.body, row.reference, probe=opened is not None)
         return None
 
     def _sticky_number(self, conversation: Conversation) -> str:
@@ -162,24 +168,27 @@ class Sender:
             conversation.sender = numbers[int.from_bytes(digest, "big") % len(numbers)]
         return str(conversation.sender)
 
-    def _send(self, claim: _Claim) -> int:
+    def _send(self, claim: _Claim, patient_id: str) -> tuple[int, _Claim | None]:
+        """Hands one message to Twilio, and claims the next; how many it took, and the next."""
+        external_id, refused = "", None
         try:
             external_id = self._gateway.send(claim.to, claim.body, claim.reference, claim.sender)
         except SmsRefused as refusal:
-            with transaction() as session:
-                self._refused(session, session.get_one(Outbound, claim.row_id), refusal.code)
-            return 0
+            refused = refusal.code
         except SmsUnanswered:
-            with transaction() as session:
-                row = session.get_one(Outbound, claim.row_id)
-                if row.state is OutboundState.SENDING:
-                    row.state, row.next_at, row.lease_until = OutboundState.UNKNOWN, datetime.now(UTC), None
             log.warning("sms_unanswered", outbound=claim.row_id)
-            return 0
         with transaction() as session:
-            _taken(session.get_one(Outbound, claim.row_id), external_id)
-            breaker.reset(session)
-        return 1
+            row = session.get_one(Outbound, claim.row_id)
+            if external_id:
+                _taken(row, external_id)
+                if claim.probe:
+                    breaker.reset(session)
+            elif refused is not None:
+                self._refused(session, row, refused)
+            elif row.state is OutboundState.SENDING:
+                row.state, row.next_at, row.lease_until = OutboundState.UNKNOWN, datetime.now(UTC), None
+            session.flush()
+            return (1 if external_id else 0), self._claim(session, patient_id)
 
     def _reconcile(self, claim: _Claim) -> bool:
         """Looks an unknown message up in Twilio's list; true where its fate is settled or it may be sent again."""

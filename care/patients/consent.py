@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from care.audit import record
@@ -20,6 +21,13 @@ def consent_status(session: Session, patient_id: str) -> ConsentStatus:
     if granted is None:
         return "unknown"
     return "granted" if granted else "revoked"
+
+
+def consent_statuses(session: Session, patient_ids: Collection[str]) -> dict[str, ConsentStatus]:
+    """The same of many patients at once; who was never asked is not in it."""
+    newest = select(func.max(Consent.id)).where(Consent.patient_id.in_(patient_ids)).group_by(Consent.patient_id)
+    rows = session.execute(select(Consent.patient_id, Consent.granted).where(Consent.id.in_(newest)))
+    return {row[0]: "granted" if row[1] else "revoked" for row in rows}
 
 
 def record_consent(session: Session, patient_id: str, *, granted: bool, channel: str, words: str, source: str, at: datetime) -> None:

@@ -209,11 +209,11 @@ def test_an_unknown_node_says_so(unknown: str) -> None:
     st.none() | st.integers(-5, 4_000),
 )
 def test_any_findings_get_an_answer_in_time_and_always_the_same(findings: list[str], denied: list[str], protocol: str | None, day: int | None) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     ranked = complications_for(findings, protocol, day, denied)
     asked = questions_for(findings, protocol, day, denied)
     offered = advice_for_findings(findings, protocol, day, denied=denied)
-    assert time.perf_counter() - began < LONGEST_S
+    assert time.process_time() - began < LONGEST_S
     assert all(0 < each.score <= 1 for each in ranked)
     assert sum(each.score for each in ranked) <= 1 + 1e-9
     assert all(first.score >= second.score - 1e-12 for first, second in pairwise(ranked))

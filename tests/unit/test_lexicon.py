@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from care.knowledge import knowledge
 from care.lexicon import find_symptoms, present_symptoms, synonym_key
 
-LONGEST_S = 0.5
+LONGEST_S = 5.0  # of CPU time: what grows with the square of the length takes minutes
 SYNONYMS = [(symptom.id, synonym) for symptom in knowledge().symptoms.values() for synonym in symptom.synonyms]
 
 
@@ -64,9 +64,9 @@ def test_an_affirmed_mention_goes_before_a_denied_one() -> None:
 def test_ten_thousand_characters_are_read_at_once(unit: str) -> None:
     text = (unit * 10_000)[:10_000]
     find_symptoms(text[:100])
-    began = time.perf_counter()
+    began = time.process_time()
     find_symptoms(text)
-    assert time.perf_counter() - began < LONGEST_S
+    assert time.process_time() - began < LONGEST_S
 
 
 @settings(deadline=None)
