@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from care.escalations.service import Cause, raise_escalation
+from care.escalations.service import TIME_TO_ACT, Cause, raise_escalation
 from care.patients.consent import record_consent
-from care.storage.tables import Answer, Contact, ContactState, Escalation, Inbound, ReportRow
+from care.storage.tables import Answer, Contact, ContactState, Escalation, EscalationState, Inbound, ReportRow
 from care.turns.dialogue import AnswerEffect, ConsentEffect, ContactDoneEffect, Effect, EscalationEffect, ReportEffect
 
 
@@ -26,7 +26,7 @@ def carry_out(session: Session, inbound: Inbound, effects: Sequence[Effect], at:
                 _write_report(session, inbound, effect, at)
             case EscalationEffect():
                 evidence = {"triage": report.triage.model_dump(mode="json")} if report else {}
-                if not _joined(session, inbound, effect, evidence):
+                if not _joined(session, inbound, effect, evidence, at):
                     cause = Cause(f"{effect.reason}:{inbound.id}:{number}", effect.reason, effect.acuity, effect.summary, inbound.id, evidence)
                     raise_escalation(session, inbound.patient_id, cause, at)
             case ConsentEffect():
@@ -43,11 +43,20 @@ def carry_out(session: Session, inbound: Inbound, effects: Sequence[Effect], at:
                 _finish_contact(session, effect, at)
 
 
-def _joined(session: Session, inbound: Inbound, effect: EscalationEffect, evidence: dict[str, Any]) -> bool:
-    """Adds a triage to the escalation that the rules raised for the same message, where that is at least as serious: one cause, one row."""
+def _joined(session: Session, inbound: Inbound, effect: EscalationEffect, evidence: dict[str, Any], at: datetime) -> bool:
+    """Adds a triage to the escalation that the rules raised for the same message: one cause, one row, at the higher acuity of the two.
+
+    One that a coordinator has taken already is not made more serious behind their back: then the triage is a row of its own.
+    """
     raised = session.scalars(select(Escalation).where(Escalation.key == f"red_flag:{inbound.id}")).one_or_none()
-    if raised is None or effect.acuity.rank > raised.acuity.rank or not effect.reason.startswith(("triage_", "crisis")):
+    if raised is None or not effect.reason.startswith(("triage_", "crisis")):
         return False
+    if effect.acuity.rank > raised.acuity.rank:
+        if raised.state is not EscalationState.OPEN:
+            return False
+        raised.acuity = effect.acuity
+        raised.deadline = min(raised.deadline, at + TIME_TO_ACT[effect.acuity])
+        raised.summary = f"{effect.summary}; {raised.summary}"
     raised.evidence = {**raised.evidence, **evidence}
     return True
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from care.acuity import Acuity
 from care.audit import verify
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
@@ -34,7 +35,8 @@ from care.storage.tables import (
     OutboundState,
     Patient,
 )
-from care.turns.dialogue import ConsentEffect, DialogueFailed, DialogueRequest, DialogueResponse, Reply
+from care.turns.dialogue import ConsentEffect, DialogueFailed, DialogueRequest, DialogueResponse, EscalationEffect, Reply
+from care.turns.effects import carry_out
 from care.turns.service import ATTEMPTS, TurnRunner
 from tests.conftest import NOON, add_patient
 
@@ -514,6 +516,21 @@ def test_nobody_is_written_to_at_night(clock: ManualClock) -> None:
     clock.advance(timedelta(hours=13))
     with transaction() as session:
         assert tick(session, clock.now()) == []
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_triage_above_the_rules_makes_their_escalation_more_serious_unless_it_is_taken(clock: ManualClock, taken: bool) -> None:
+    patient = add_patient()
+    accepted = text_in(patient, "my calf is swollen and sore")
+    assert [row.acuity for row in rows(Escalation)] == ["urgent"]
+    with transaction() as session:
+        if taken:
+            acknowledge(session, 1, "u1", NOON)
+        effect = EscalationEffect(reason="triage_emergency", acuity=Acuity.EMERGENCY, summary="triaged emergency")
+        carry_out(session, session.get_one(Inbound, accepted.inbound_id), [effect], NOON)
+    found = rows(Escalation)
+    assert [row.acuity for row in found] == (["urgent", "emergency"] if taken else ["emergency"])
+    assert found[-1].deadline == NOON + timedelta(minutes=15)
 
 
 def test_an_escalation_is_closed_only_after_it_was_taken_and_with_an_outcome() -> None:
