@@ -17,20 +17,22 @@ def _listed(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_YES = _listed("yes yep yeah yup ya yea ye y si sure ok okay definitely affirmative absolutely correct true indeed uhhuh claro")
+_YES = _listed("yes yep yeah yup ya yea ye y si sure ok okay definitely affirmative absolutely correct true indeed uhhuh claro 是 对 有 嗯 可 同")
 _DONE = _listed("did done have")
 """A yes to a question of the bank, never to consent."""
+_ALL_RIGHT = frozenset({"好", "好 的"})
+"""A yes only as the whole message: "我很好" is none."""
 _HEDGED = _listed("little bit slightly some sometimes somewhat kinda sorta poco algo")
-_NO = _listed("no nope nah n not never none negative didnt dont havent hasnt isnt wasnt nothing false nada nunca ninguno ninguna")
-_LATER = _listed("later soon tonight after yet luego tarde despues gonna will")
-_TAKEN = _listed("took taken tome tomado")
-_MISSED = _listed("missed skipped forgot forgotten olvide")
-_DENIALS = _listed("no not isnt never without sin nunca")
+_NO = _listed("no nope nah n not never none negative didnt dont havent hasnt isnt wasnt nothing false nada nunca ninguno ninguna 不 没 无 否 忘")
+_LATER = _listed("later soon tonight after yet luego tarde despues gonna will 晚 等 稍")
+_TAKEN = _listed("took taken tome tomado 了 过 已")
+_MISSED = _listed("missed skipped forgot forgotten olvide 忘 漏")
+_DENIALS = _listed("no not isnt never without sin nunca 不 没 无")
 _OR = _listed("or nor o ni")
-_BRIDGES = _listed("any much really very at all looking blood bleeding in my the of signs sign")
+_BRIDGES = _listed("any much really very at all looking blood bleeding in my the of signs sign 有 什 么 任 何 流")
 _THUMBS_UP, _THUMBS_DOWN = ("\U0001f44d", "\u2705", "\U0001f44c"), ("\U0001f44e", "\u274c")
 _NONE_AT_ALL = re.compile(
-    r"(?:no|none|nope|nah|nothing|not any|not at all|zero|never|nada|ninguno|ninguna|nunca|sin dolor|no pain)"
+    r"(?:no|none|nope|nah|nothing|not any|not at all|zero|never|nada|ninguno|ninguna|nunca|sin dolor|no pain|没 有|不 痛|不 疼|一 点 也 不 痛|完 全 不 痛|无)"
     r"(?: (?:at all|today|now|so far|thanks|thank you|pain|hoy|gracias))*"
 )
 _NOW = _listed("today now hoy ahora")
@@ -48,6 +50,7 @@ SKIP = frozenset(
     {
         "skip", "saltar", "omitir", "pass", "not taken", "havent taken it", "didnt take it", "not sure", "dont know", "i dont know", "idk", "no se", "no lo se",
         "no thermometer", "no scale", "no meter", "no cuff", "no monitor", "dont have one", "i dont have one", "no tengo", "no la tome", "no lo tome",
+        "跳 过", "没 量", "没 有 量", "没 称", "没 测", "不 知 道", "没 有 体 温 计", "没 有 血 压 计",
     }
 )  # fmt: skip
 
@@ -190,6 +193,8 @@ def _read_yes_no(question: Question, text: str) -> bool | None:
     if any(sign in text for sign in _THUMBS_DOWN):
         return False
     words = normalise(text[:_MAX_READ]).split()
+    if " ".join(words) in _ALL_RIGHT:
+        return True
     for at, word in enumerate(words[:4]):
         if word in _NO:
             return False

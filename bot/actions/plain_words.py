@@ -6,12 +6,21 @@ from care.redflags.normalise import normalise
 from care.understanding import Intent
 
 _MEANT = {
-    Intent.AFFIRM: ("yes", "y", "si", "ok", "okay", "sure", "yep", "yeah", "yup", "i agree"),
-    Intent.DENY: ("no", "n"),
-    Intent.OPT_OUT: ("stop", "stop all", "unsubscribe", "opt out", "alto", "basta"),
-    Intent.HELP: ("help", "info", "ayuda"),
-    Intent.REQUEST_PERSON: ("person", "a person", "human", "a human", "persona", "una persona"),
-    Intent.WRONG_NUMBER: ("wrong number", "wrong person", "you have the wrong number", "you have the wrong person", "numero equivocado"),
+    Intent.AFFIRM: ("yes", "y", "si", "ok", "okay", "sure", "yep", "yeah", "yup", "i agree", "是", "是 的", "好", "好 的", "同 意", "可 以"),
+    Intent.DENY: ("no", "n", "不", "不 是", "没 有", "不 同 意", "否"),
+    Intent.OPT_OUT: ("stop", "stop all", "unsubscribe", "opt out", "alto", "basta", "停 止", "退 订"),
+    Intent.HELP: ("help", "info", "ayuda", "帮 助"),
+    Intent.REQUEST_PERSON: ("person", "a person", "human", "a human", "persona", "una persona", "人 工", "人 工 服 务", "找 人"),
+    Intent.WRONG_NUMBER: (
+        "wrong number",
+        "wrong person",
+        "you have the wrong number",
+        "you have the wrong person",
+        "numero equivocado",
+        "打 错 了",
+        "发 错 了",
+        "号 码 错 了",
+    ),
     Intent.CANCEL: ("cancel", "never mind", "nevermind", "forget it", "cancelar", "olvidelo"),
     Intent.REPEAT: ("repeat", "repeat that", "say again", "say that again", "repetir", "repita"),
 }

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from care.audit import record
 from care.campaigns.plan import contacts_of
 from care.knowledge import knowledge
+from care.knowledge.model import StopEvent
 from care.patients.model import NewPatient
 from care.storage.crypto import blind_index
 from care.storage.tables import Campaign, CampaignState, Conversation, Enrollment, Patient
@@ -94,6 +95,8 @@ def enroll(session: Session, campaign: Campaign, new: NewPatient, at: datetime, 
     patient = _patient(session, new, at)
     if session.scalar(select(Enrollment.id).where(Enrollment.campaign_id == campaign.id, Enrollment.patient_id == patient.id)):
         raise EnrollmentConflict(f"reference: {new.reference!r} is in this campaign already")
+    if session.scalar(select(Enrollment.id).where(Enrollment.patient_id == patient.id, Enrollment.ended_because == StopEvent.DEATH.value).limit(1)):
+        raise EnrollmentConflict(f"reference: {new.reference!r} is on record as having died")
     version = knowledge().protocols[campaign.protocol].version
     enrollment = Enrollment(campaign_id=campaign.id, patient_id=patient.id, anchor=new.anchor, protocol_version=version, created_at=at)
     session.add(enrollment)

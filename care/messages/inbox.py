@@ -81,10 +81,17 @@ def accept(session: Session, incoming: Incoming) -> Accepted:
 
 
 def accept_trigger(
-    session: Session, patient_id: str, trigger: str, contact_id: str | None, occurrence: str, at: datetime, not_after: datetime | None = None
+    session: Session,
+    patient_id: str,
+    trigger: str,
+    contact_id: str | None,
+    occurrence: str,
+    at: datetime,
+    not_after: datetime | None = None,
+    channel: Channel = Channel.SMS,
 ) -> bool:
-    """Queues a turn in which our side speaks first, by SMS; false where this occurrence was queued before. Nothing is said after `not_after`."""
-    incoming = Incoming(Channel.SMS, occurrence, "", at, patient_id=patient_id, not_after=not_after)
+    """Queues a turn in which our side speaks first; false where this occurrence was queued before. Nothing is said after `not_after`."""
+    incoming = Incoming(channel, occurrence, "", at, patient_id=patient_id, not_after=not_after)
     return _insert_once(session, patient_id, incoming, trigger=trigger, contact_id=contact_id) is not None
 
 
@@ -136,10 +143,11 @@ def storable(body: str) -> str:
 
 
 def _keyword(incoming: Incoming, *, opted_out: bool) -> KeywordHit | None:
-    """The keyword of an SMS. In the chat the dialogue hears them all, but for the START of who opted out, whom the dialogue does not hear."""
+    """The keyword of an SMS. In the chat the dialogue hears them all, but for a language and the START of who opted out, whom the dialogue does not hear."""
     hit = keyword(incoming.body, opted_out=opted_out)
-    in_force = incoming.channel is Channel.SMS or (opted_out and hit is not None and hit.keyword is Keyword.START)
-    return hit if in_force else None
+    if hit is None or incoming.channel is Channel.SMS or hit.keyword is Keyword.LANGUAGE:
+        return hit
+    return hit if opted_out and hit.keyword is Keyword.START else None
 
 
 def _obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit) -> None:
@@ -149,11 +157,16 @@ def _obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: Key
     elif hit.keyword is Keyword.START:
         record_consent(session, patient.id, granted=True, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
         text = "start_confirmed"
+    elif hit.language is not None:
+        patient.language, text = hit.language, "language_set"
     else:
         text = "help" if hit.keyword is Keyword.HELP else "chat_link"
     values = {"link": chat_url(session, patient.id, inbound.received_at)} if text == "chat_link" else {}
     reply = OutboundText(scripted(text, patient.language, **values), key=text, compliance=True)
     write(session, patient.id, inbound.channel, [reply], inbound.received_at, inbound_id=inbound.id)
+    if hit.keyword is Keyword.LANGUAGE:  # what was asked last is asked again, in the patient's words
+        trigger = "resume" if consent_status(session, patient.id) == "granted" else "ask_consent"
+        accept_trigger(session, patient.id, trigger, None, f"language:{inbound.id}", inbound.received_at, channel=inbound.channel)
 
 
 def _raise_red_flags(session: Session, patient: Patient, inbound: Inbound) -> None:

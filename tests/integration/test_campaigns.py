@@ -168,6 +168,14 @@ def test_an_event_ends_one_or_all_of_a_patients_campaigns_at_once(clock: ManualC
     assert all(row.state is ContactState.SKIPPED for row in rows(Contact) if row.enrollment_id in stopped)
 
 
+def test_nobody_is_enrolled_after_death() -> None:
+    add_patient(1)
+    with transaction() as session:
+        operation.end_enrollment(session, operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1"), StopEvent.DEATH, "tester", NOON)
+    with pytest.raises(EnrollmentConflict, match="died"):
+        add_patient(1, campaign="Hips")
+
+
 def test_what_waits_to_be_sent_is_not_sent_after_a_death() -> None:
     patient = add_patient()
     with transaction() as session:

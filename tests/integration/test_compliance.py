@@ -15,12 +15,12 @@ from care.knowledge import knowledge
 from care.messages.inbox import Incoming, accept
 from care.settings import settings
 from care.storage.engine import transaction
-from care.storage.tables import Channel, Consent, Outbound
+from care.storage.tables import Channel, Consent, Inbound, Outbound, Patient
 from care.texts import scripted
 from tests.conftest import NOON, add_patient
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = ["en", "es"]
+LANGUAGES = ["en", "es", "zh"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -29,7 +29,9 @@ def test_the_first_message_says_all_that_it_must(language: str) -> None:
     assert settings().clinic_name in text
     assert settings().emergency_number in text
     assert {"STOP", "HELP"} <= set(re.findall(r"[A-Z]{4}", text))
-    automated = {"en": ["automated", "not watched round the clock"], "es": ["automatico", "no se vigilan todo el dia"]}[language]
+    automated = {"en": ["automated", "not watched round the clock"], "es": ["automatico", "no se vigilan todo el dia"], "zh": ["自动服务", "并非全天有人查看"]}[
+        language
+    ]
     assert all(words in text for words in automated)
 
 
@@ -65,6 +67,27 @@ def test_consent_is_kept_with_words_channel_time_and_source(clock: ManualClock) 
         (True, "sms", "START", "keyword", NOON),
         (False, "sms", "please stop texting me", "keyword", NOON + timedelta(minutes=1)),
     ]
+
+
+@pytest.mark.parametrize("part", ["texts", "questions", "clarifiers"])
+def test_everything_scripted_is_said_in_all_three_languages(part: str) -> None:
+    known = knowledge()
+    said = known.texts if part == "texts" else {each.id: each.text for each in getattr(known, part).values()}
+    assert {key for key, texts in said.items() if set(texts) != set(LANGUAGES)} == set()
+    for key, texts in said.items():
+        assert len({frozenset(re.findall(r"{\w+}", text)) for text in texts.values()}) == 1, key
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(("words", "language", "answer"), [("español", "es", "español"), ("中文", "zh", "中文"), ("English", "en", "English")])
+def test_a_patient_chooses_the_language(words: str, language: str, answer: str) -> None:
+    patient = add_patient(language="es" if language == "en" else "en")
+    with transaction() as session:
+        accept(session, Incoming(Channel.SMS, "SM1", words, NOON, patient_id=patient))
+    with transaction() as session:
+        assert session.get_one(Patient, patient).language == language
+        assert answer in session.scalars(select(Outbound)).one().body or language == "en"
+        assert [row.trigger for row in session.scalars(select(Inbound).order_by(Inbound.id))] == [None, "resume"]
 
 
 @pytest.mark.usefixtures("database")

@@ -66,9 +66,11 @@ class Phone:
     keep_when_silent: bool = True
     numbers: list[str] = field(default_factory=lambda: ["+15550100000"])
     senders: list[str] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
 
     def send(self, to: str, body: str, reference: str, sender: str) -> str:
         self.senders.append(sender)
+        self.references.append(reference)
         error = self.answer(body)
         if error is None or (isinstance(error, SmsUnanswered) and self.keep_when_silent):
             self.held.append(SentSms(f"SM{len(self.held):032d}", body, NOON))

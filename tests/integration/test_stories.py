@@ -223,6 +223,16 @@ def test_a_question_is_skipped_on_request(checked_in: Callable[..., Talk]) -> No
     assert patient.answers == {}
 
 
+def test_a_check_in_runs_in_chinese(talk: Callable[..., Talk]) -> None:
+    patient = talk("pain_score", "calf", "blood_thinner", "wound", consent=False, language="zh")
+    patient.hears("ask_consent")
+    assert patient.says("好的") == ["consent_thanks", "check_in_intro", "question_pain_score"]
+    assert patient.says("3分") == ["question_calf"]
+    assert patient.says("没有") == ["question_blood_thinner"]
+    assert patient.says("吃了") == ["question_wound"]
+    assert patient.says("干净，没有流脓") == ["check_in_done"]
+
+
 def test_an_impossible_number_is_asked_again_and_never_kept(checked_in: Callable[..., Talk]) -> None:
     patient = checked_in("pain_score", "calf")
     assert patient.says("15") == ["out_of_bounds", "question_pain_score"]

@@ -10,7 +10,7 @@ from care.messages.keywords import Keyword, keyword
 
 STOPS = [
     "stop", "STOP.", " Stop ", "STOPALL", "Stop!!", "ARRET", "CANCEL", "quit", "please stop texting me", "remove me from this list", "leave me alone",
-    "quit sending me messages", "take my number off your list please", "dont text me again", "no more texts", "I want to opt out", "no me escriban mas",
+    "quit sending me messages", "take my number off your list please", "dont text me again", "no more texts", "I want to opt out", "no me escriban mas", "停止", "退订",
 ]  # fmt: skip
 OTHERS = [
     "should I stop taking my pills?", "stop taking my pills?", "should I stop texting and driving lol", "can you take me off the waiting list", "the bleeding will not stop",
