@@ -27,7 +27,7 @@ def first_words(contact: Contact, patient: Patient, *, asks_consent: bool) -> li
     if asks_consent:
         return [_scripted("consent_request", patient)]
     if contact.advice:
-        return [OutboundText(knowledge().advice[contact.advice].text, key=f"advice_{contact.advice}")]
+        return [OutboundText(knowledge().advice[contact.advice].said(patient.language), key=f"advice_{contact.advice}")]
     visit = local_day_and_hour(contact.appointment_at, patient.timezone, patient.language) if contact.appointment_at else ""
     return [_scripted(INTROS[contact.kind], patient, appointment=visit), _first_question(contact, patient)]
 

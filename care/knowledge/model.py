@@ -328,11 +328,16 @@ class Advice(Reviewed):
     """An approved statement."""
 
     text: str = Field(max_length=300)
+    translations: dict[str, str] = Field(default_factory=dict)
     topics: list[str]
     symptoms: list[str] = Field(default_factory=list)
     acuities: list[Acuity]
     protocols: list[str] = Field(default_factory=list, description="Those that it fits; all where none is named.")
     not_for: list[str] = Field(default_factory=list, description="What it must never be given for: symptoms, conditions, `emergency`.")
+
+    def said(self, language: str) -> str:
+        """The statement in the language; in English where it was not translated."""
+        return self.translations.get(language, self.text)
 
 
 class Symptom(Reviewed):

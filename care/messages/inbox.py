@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from care.acuity import Acuity, highest
 from care.escalations.service import Cause, raise_escalation
+from care.knowledge import knowledge
 from care.messages.keywords import Keyword, KeywordHit, keyword
 from care.messages.outbox import OutboundText, write
 from care.patients.consent import consent_status, record_consent
 from care.patients.context import clinical_context
-from care.redflags import check
+from care.redflags import check, first_words
 from care.sessions import chat_url
 from care.storage.crypto import blind_index
 from care.storage.tables import Channel, Conversation, Escalation, EscalationState, Inbound, InboundState, Patient, Stranger
@@ -195,7 +196,8 @@ def _raise_red_flags(session: Session, patient: Patient, inbound: Inbound) -> No
     may_be_told = not opted_out or inbound.channel is Channel.WEB  # the patient's own chat is not a message to a phone
     if inbound.flagged is Acuity.EMERGENCY and may_be_told:
         text = "crisis_reply" if any(hit.rule.startswith("crisis") for hit in fresh) else "emergency_warning"
-        warning = OutboundText(scripted(text, patient.language), key=text, safety=True)
+        advice = [knowledge().advice[each].said(patient.language) for each in first_words(fresh, Acuity.EMERGENCY)]
+        warning = OutboundText(" ".join([scripted(text, patient.language), *advice]), key=text, safety=True)
         write(session, patient.id, inbound.channel, [warning], inbound.received_at, inbound_id=inbound.id)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from functools import lru_cache
 
+from care.acuity import Acuity
 from care.knowledge import knowledge
 from care.knowledge.patterns import Pattern, Phrase
 from care.knowledge.rules import Rule
@@ -14,6 +16,8 @@ from care.triage.model import PatientContext, RedFlagHit
 _READ_AT_ONCE, _READ_AGAIN = 6_000, 300
 _CHECKED_LATELY = 256
 _PASSAGE = 250
+_MOST_FIRST_WORDS = 2
+_SAID_BY_THE_WARNING = frozenset({"flag_call_now", "flag_crisis_line", "flag_watch_worse"})
 _WIDE = 3
 """An excuse counts where it overlaps the finding or stands at most this many words beside it."""
 
@@ -28,6 +32,13 @@ def check(text: str, context: PatientContext | None = None) -> list[RedFlagHit]:
         for hit in _checked(text[start : start + _READ_AT_ONCE], protocol):
             found.setdefault(hit.rule, hit)
     return sorted(found.values(), key=lambda hit: -hit.acuity.rank)
+
+
+def first_words(hits: Sequence[RedFlagHit], acuity: Acuity) -> list[str]:
+    """The advice that the rules of this acuity have for the time until help is there, at most two; what the warning says itself is left out."""
+    rules = knowledge().red_flags
+    wanted = dict.fromkeys(advice for hit in hits if hit.acuity is acuity for advice in rules[hit.rule].advice)
+    return [each for each in wanted if each not in _SAID_BY_THE_WARNING and acuity in knowledge().advice[each].acuities][:_MOST_FIRST_WORDS]
 
 
 def shortened(text: str, context: PatientContext | None, most: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from care.acuity import Acuity, highest
 from care.knowledge import Knowledge
 from care.lexicon import find_symptoms
-from care.redflags import check
+from care.redflags import check, first_words
 from care.retrieval import advice_for
 from care.texts import scripted
 from care.triage.model import (
@@ -86,7 +86,7 @@ class TriageService:
         doubts = _doubts(report.text, heard)
         unread = [Acuity.ROUTINE] if _unread(report.text) else []
         acuity = highest([*(each.vote.acuity for each in heard if each.spoke), *unread])
-        advice = self._fitting(acuity, model.advice, offered, symptoms)
+        advice = first_words(hits, acuity) or self._fitting(acuity, model.advice, offered, symptoms)
         return Triage(
             acuity=acuity,
             confidence=_confidence(acuity, heard),
@@ -158,7 +158,7 @@ class TriageService:
 
     def _reply(self, report: Report, acuity: Acuity, advice: list[str], *, crisis: bool) -> str:
         key = _CRISIS_REPLY if crisis else _REPLIES[acuity]
-        return " ".join([scripted(key, report.context.language), *(self._knowledge.advice[each].text for each in advice)])
+        return " ".join([scripted(key, report.context.language), *(self._knowledge.advice[each].said(report.context.language) for each in advice)])
 
 
 def _rules(hits: list[RedFlagHit], version: str) -> _Heard:

@@ -7,12 +7,15 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from aftercare.demo import waking_zone
 from tests.conftest import Service
 
 CHROMIUM = shutil.which("chromium")
@@ -73,6 +76,42 @@ def test_from_a_chat_link_to_a_resolved_escalation(service: Service, browser: Br
 
     patient.reload()
     expect(patient.get_by_role("log")).to_contain_text("This is the nurse", timeout=15_000)
+
+
+def test_from_a_discharge_to_a_resolved_escalation(service: Service, browser: Browser) -> None:
+    phone, zone = "+15550500001", waking_zone(datetime.now(UTC).hour)
+    yesterday = datetime.now(ZoneInfo(zone)).date() - timedelta(days=1)
+    assert service.run("campaign", "create", "Discharges", "--protocol", "knee_replacement", "--spread-minutes", "0", "--send-hour", "9").returncode == 0
+    given = {"reference": "x1", "name": "Xan Example", "phone": phone, "date-of-birth": "1960-01-01", "anchor": str(yesterday), "timezone": zone}
+    done = service.run("campaign", "enroll", "Discharges", *[part for name, value in given.items() for part in (f"--{name}", value)])
+    assert done.returncode == 0, done.stderr
+    service.wait_for(phone, "Reply YES to agree")
+    service.text(phone, "yes")
+    service.wait_for(phone, "How bad is your pain")
+    service.text(phone, "about a 3")
+    service.wait_for(phone, "What is your temperature")
+    service.text(phone, "my left calf is swollen and sore since last night")
+    service.wait_for(phone, "care team")
+
+    console = browser.new_context().new_page()
+    console.goto(f"{service.web}/console")
+    console.get_by_label("Name").fill("coordinator")
+    console.get_by_label("Password").fill("demo-coordinator")
+    console.get_by_role("button", name="Sign in").click()
+    console.get_by_role("link", name="untaken").click()
+    console.get_by_role("row").filter(has_text="Xan Example").get_by_role("link").first.click()
+    expect(console.locator(".talk")).to_contain_text("my left calf is swollen")
+    expect(console.locator("figcaption").first).to_contain_text("pain score")
+    console.get_by_role("button", name="Acknowledge").click()
+    console.get_by_label("Reply as a person").fill("This is the nurse. Please come to the clinic at 3 pm today.")
+    console.get_by_role("button", name="Send reply").click()
+    service.wait_for(phone, "come to the clinic at 3 pm")
+    console.get_by_role("button", name="Let the bot answer again").click()
+    console.get_by_label("Outcome").select_option("appointment_made")
+    console.get_by_label("What was done").fill("Seen at 3 pm.")
+    console.get_by_role("button", name="Resolve").click()
+    expect(console.get_by_role("row").filter(has_text="Xan Example")).to_have_count(0)
+    assert service.sql("SELECT outcome FROM escalations WHERE patient_id = (SELECT id FROM patients WHERE reference = 'x1')") == [("appointment_made",)]
 
 
 def test_a_chat_link_works_once_and_only_with_the_date_of_birth(service: Service, browser: Browser) -> None:

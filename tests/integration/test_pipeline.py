@@ -15,6 +15,7 @@ from care.audit import verify
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
 from care.escalations.service import EscalationConflict, Outcome, acknowledge, resolve, take_over
+from care.knowledge import knowledge
 from care.messages.inbox import Accepted, Incoming, accept
 from care.messages.receipts import take_receipt
 from care.messages.sending import Sender, SendPolicy, SentSms, SmsRefused, SmsUnanswered
@@ -94,6 +95,22 @@ def runner(dialogue: Echo, clock: ManualClock) -> TurnRunner:
 def rows(kind: type[Any]) -> list[Any]:
     with transaction() as session:
         return list(session.scalars(select(kind).order_by(*kind.__table__.primary_key)))
+
+
+@pytest.mark.parametrize(
+    ("language", "words", "told"),
+    [
+        ("en", "the bleeding won't stop", "Press hard on the bleeding"),
+        ("en", "my throat is swelling shut after the new pill", "adrenaline pen"),
+        ("es", "no puedo respirar", "Siéntese derecho"),
+        ("zh", "我喘不过气", "坐直"),
+    ],
+)
+def test_a_warning_says_what_to_do_until_help_is_there(language: str, words: str, told: str) -> None:
+    text_in(add_patient(language=language), words)
+    warning = "".join(row.body for row in rows(Outbound))
+    assert told in warning
+    assert warning.startswith(knowledge().texts["emergency_warning"][language].split("{")[0])
 
 
 def make_due() -> None:

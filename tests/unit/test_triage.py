@@ -96,7 +96,7 @@ def test_danger_is_seen_with_encoder_and_model_away() -> None:
     triage = assess("crushing chest pain", Encoder(None), None)
     assert triage.acuity is Acuity.EMERGENCY
     assert triage.reply.startswith(knowledge().texts["emergency_warning"]["en"].split("{")[0])
-    assert triage.advice == []
+    assert triage.advice == ["flag_sit_still"]
 
 
 def test_the_encoder_leans_to_the_serious_side() -> None:
