@@ -165,8 +165,8 @@ def enroll_patient(name: str, patient: NewPatient, lead: Lead) -> PatientEnrolle
 @router.get("/campaigns/{name}/preview", dependencies=[Depends(programme_lead)])
 def preview_contacts(name: str, most: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> list[PreviewedContact]:
     """What will be sent next to those enrolled: who, when in local time, in what words, how many segments, at what price."""
-    with _changing(name) as (session, campaign, now):
-        return list(islice(preview(session, campaign, now), most))
+    with _changing(name) as (session, campaign, _):
+        return list(islice(preview(session, campaign), most))
 
 
 @router.post("/campaigns/{name}/preview", dependencies=[Depends(programme_lead)])

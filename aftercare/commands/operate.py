@@ -57,7 +57,7 @@ def show_preview(
         except (CampaignNotFound, RosterInvalid, OSError) as error:
             raise CommandFailed(str(error)) from error
         found: Iterator[PreviewedContact] = (
-            (contact for _, patient in roster.patients for contact in preview_new(target, patient, now)) if roster else preview(session, target, now)
+            (contact for _, patient in roster.patients for contact in preview_new(target, patient, now)) if roster else preview(session, target)
         )
         if as_json:
             for contact in found:

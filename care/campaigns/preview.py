@@ -33,7 +33,7 @@ class PreviewedContact(BaseModel):
     price: float
 
 
-def preview(session: Session, campaign: Campaign, at: datetime) -> Iterator[PreviewedContact]:
+def preview(session: Session, campaign: Campaign) -> Iterator[PreviewedContact]:
     """Every contact that is planned for those enrolled, the soonest first."""
     rows = session.execute(
         select(Contact, Patient)

@@ -269,7 +269,7 @@ def test_the_pace_is_kept_by_all_schedulers_together() -> None:
 def test_the_preview_says_what_is_then_sent(clock: ManualClock) -> None:
     add_patient(consent=False)
     with transaction() as session:
-        told = list(preview(session, campaign_named(session, "Knees"), NOON))
+        told = list(preview(session, campaign_named(session, "Knees")))
     assert [each.step for each in told] == [row.step for row in planned()]
     assert "Reply YES to agree" in told[0].texts[0]
     assert told[0].segments >= 2
@@ -298,7 +298,7 @@ def test_an_appointment_is_reminded_of_the_day_before_in_the_patients_hour_and_w
         contact = operation.add_appointment(session, enrollment, datetime(2026, 3, 20, 17, 30, tzinfo=UTC), "tester", NOON)
         with pytest.raises(EnrollmentConflict, match="planned already"):
             operation.add_appointment(session, enrollment, datetime(2026, 3, 20, 17, 30, tzinfo=UTC), "tester", NOON)
-        told = next(each for each in preview(session, campaign, NOON) if each.step == contact.step)
+        told = next(each for each in preview(session, campaign) if each.step == contact.step)
     assert told.local == "Thu 2026-03-19 10:00"
     assert "viernes 20 de marzo, 10:30" in told.texts[0]
 
