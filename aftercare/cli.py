@@ -135,9 +135,10 @@ def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="n
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="reply or dispatch")],
+    name: Annotated[str, typer.Argument(help="reply, dispatch or ingest")],
     check_ins: Annotated[int, typer.Option(help="reply: how many check-ins are run on each way.", min=1)] = 20,
-    contacts: Annotated[int, typer.Option(help="dispatch: how many contacts are sent on each way.", min=10)] = 1000,
+    contacts: Annotated[int, typer.Option(help="dispatch: how many contacts are sent on each way; ingest: how many go out meanwhile.", min=10)] = 1000,
+    webhooks: Annotated[int, typer.Option(help="ingest: how many are posted on each way.", min=100)] = 3000,
     enrollments: Annotated[int, typer.Option(help="dispatch: among how many what is due is found.", min=5000)] = 1_000_000,
     database: Annotated[str, typer.Option(help="An empty PostgreSQL database for the service to measure; without one SQLite.")] = "",
     as_json: Annotated[bool, typer.Option("--json")] = False,
@@ -148,6 +149,7 @@ def bench(
     benchmarks = {
         "reply": (["--check-ins", str(check_ins)], {"AFTERCARE_BENCH_REST": "1"}),
         "dispatch": (["--contacts", str(contacts), "--enrollments", str(enrollments)], {"AFTERCARE_SMS_PER_SECOND": "10000"}),
+        "ingest": (["--webhooks", str(webhooks), "--contacts", str(contacts)], {"AFTERCARE_SMS_PER_SECOND": "10000"}),
     }
     if name not in benchmarks:
         raise CommandFailed(f"there is no benchmark {name!r}; choose one of {', '.join(benchmarks)}")
@@ -157,6 +159,27 @@ def bench(
     print(answer if as_json else "", end="")
     if not as_json:
         _out.print_json(answer)
+
+
+@app.command()
+def simulate(
+    patients: Annotated[int, typer.Option(help="How many patients the campaign has.", min=1, max=100_000)] = 200,
+    days: Annotated[int, typer.Option(help="How many days it goes on.", min=1, max=400)] = 30,
+    speed: Annotated[
+        float, typer.Option(help="How many seconds pass for the service in one real second: at 1440 a day takes a minute.", min=1, max=3600)
+    ] = 1440,
+    protocol: Annotated[str, typer.Option(help="The protocol it follows.")] = "knee_replacement",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same patients.")] = 1,
+    database: Annotated[str, typer.Option(help="An empty PostgreSQL database for the service; without one SQLite.")] = "",
+    out: Annotated[Path, typer.Option(help="Where report.html and report.json go.")] = Path("var/simulation"),
+) -> None:
+    """Run a whole campaign on a fast clock against phones that answer, stay silent, opt out or are dead, and judge every message."""
+    from aftercare.bench.instance import run_in, throwaway_service
+
+    variables = {"AFTERCARE_CLOCK_SPEED": f"{speed:g}", "AFTERCARE_SMS_PER_SECOND": "1000", "AFTERCARE_DATABASE_URL": database}
+    arguments = ["--patients", str(patients), "--days", str(days), "--protocol", protocol, "--seed", str(seed), "--out", str(out.resolve())]
+    with throwaway_service(**variables) as environment:
+        print(run_in(environment, "aftercare.simulate.run", *arguments), end="")
 
 
 @app.command(name="keys")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from care.escalations.service import EscalationConflict, EscalationNotFound
 from care.logs import configure_logs
+from care.redflags import check
 from care.settings import settings
 from web import api, chat, health, sms
 from web.console import routes as console
@@ -25,9 +26,37 @@ _HEADERS = {
 }
 
 
+class Guard:
+    """Refuses bodies that are too large, and puts the security headers on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        length = Headers(scope=scope).get("content-length", "0")
+        if length.isdigit() and int(length) <= _MAX_BODY:
+            await self._app(scope, receive, send_guarded)
+        else:
+            refused = JSONResponse({"detail": f"the body must be at most {_MAX_BODY} bytes"}, status_code=413)
+            await refused(scope, receive, send_guarded)
+
+
 def create_app() -> FastAPI:
-    """The application that uvicorn serves."""
+    """The application that uvicorn serves, its rules read, so that the first message is not kept waiting for them."""
     configure_logs()
+    check("chesst pain")
     app = FastAPI(title="Aftercare", version="0.1.0", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     app.mount("/static", StaticFiles(directory=chat.STATIC), name="static")
     if origins := settings().embedding_origins:
@@ -35,15 +64,7 @@ def create_app() -> FastAPI:
     for module in (health, sms, chat, api, console):
         app.include_router(module.router)
 
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > _MAX_BODY:
-            return JSONResponse({"detail": f"the body must be at most {_MAX_BODY} bytes"}, status_code=413)
-        response = await call_next(request)
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+    app.add_middleware(Guard)
 
     @app.exception_handler(RequestValidationError)
     async def name_the_fields(_request: Request, error: RequestValidationError) -> Response:

@@ -18,6 +18,7 @@ from workers.app import app
 from workers.turns import run_turns, send
 
 _SWEPT_S = 30
+_MOST_UNHEARD = 500
 
 
 @cache
@@ -27,14 +28,22 @@ def _gateway() -> TwilioGateway:
 
 @app.task(name="upkeep.sweep")  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Rings for every patient with a turn or a send that nobody is at, and leaves a sign that Beat and a worker are at work."""
+    """Rings for patients with a turn or a send that nobody is at, and leaves a sign that Beat and a worker are at work.
+
+    Where many bells have not been heard yet, no more are added: in a backlog they would pile up and new patients wait behind them.
+    """
+    broker = redis.Redis.from_url(settings().redis)
     with reading() as session:
         turns, sends = waiting_patients(session)
-    for patient_id in turns:
+    for patient_id in turns[: _room(broker, "turns")]:
         run_turns.delay(patient_id)
-    for patient_id in sends:
+    for patient_id in sends[: _room(broker, "sms")]:
         send.delay(patient_id)
-    redis.Redis.from_url(settings().redis).set(SWEPT, "1", ex=_SWEPT_S)
+    broker.set(SWEPT, "1", ex=_SWEPT_S)
+
+
+def _room(broker: redis.Redis, queue: str) -> int:
+    return max(0, _MOST_UNHEARD - int(broker.llen(queue)))
 
 
 @app.task(name="upkeep.poll")  # type: ignore[untyped-decorator]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import timedelta
 from statistics import median
 
 from celery import Celery
@@ -20,18 +19,15 @@ from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.orm import Session
 
 from aftercare.bench import bare
-from aftercare.demo import waking_zone
+from aftercare.bench.cohort import arrival_rate, enroll_cohort, phone, start_outreach, taken
 from care.campaigns.schedule import due
-from care.campaigns.service import create_campaign, enroll
 from care.clock import service_clock
-from care.patients.model import NewPatient
 from care.settings import ROOT, settings
 from care.storage.columns import UtcDateTime
 from care.storage.engine import transaction
 from care.storage.tables import Contact, Patient
 from care.texts import scripted
 
-_LONGEST_S = 600.0
 _progress = Console(stderr=True)
 
 
@@ -54,7 +50,7 @@ class DispatchBench(BaseModel):
 def measure(contacts: int, many: int) -> DispatchBench:
     """Both ways in turn, on the service of this environment, then the scans."""
     _progress.print(f"enrolling {contacts} patients")
-    _enroll(contacts)
+    enroll_cohort(contacts)
     ours = _ours(contacts)
     _progress.print(f"{ours:.0f} contacts a second; now bare tasks")
     plain = _bare(contacts)
@@ -80,32 +76,10 @@ def measure(contacts: int, many: int) -> DispatchBench:
     )
 
 
-def _enroll(number: int) -> None:
-    """Patients whose first contact, the request for consent, waits for the start."""
-    now = service_clock().now()
-    with transaction() as session:
-        campaign = create_campaign(session, "bench", "knee_replacement", now)
-        for each in range(number):
-            new = NewPatient(
-                reference=f"bench-{each}",
-                name="Pat Bench",
-                phone=_phone(each),
-                date_of_birth=date(1960, 1, 1),
-                timezone=waking_zone(now.hour),
-                anchor=now.date() - timedelta(days=1),
-            )
-            enroll(session, campaign, new, now)
-        session.execute(update(Contact).values(next_at=None))
-
-
 def _ours(number: int) -> float:
-    before = _taken()
-    began = time.monotonic()
-    with transaction() as session:
-        first = select(Contact.id).where(Contact.day == session.scalar(select(Contact.day).order_by(Contact.due_at).limit(1)))
-        now = service_clock().now()
-        session.execute(update(Contact).where(Contact.id.in_(first)).values(next_at=now, due_at=now, not_after=now + timedelta(hours=3)))
-    return _rate(number, before, began)
+    before, began = taken(), time.monotonic()
+    start_outreach()
+    return arrival_rate(number, before, began)
 
 
 def _bare(number: int) -> float:
@@ -130,11 +104,11 @@ def _bare(number: int) -> float:
         while not app.control.ping(timeout=1):
             pass
         body = scripted("consent_request")
-        before = _taken()
+        before = taken()
         began = time.monotonic()
         for each in range(number):
-            bare.send.delay(_phone(each), body)
-        return _rate(number, before, began)
+            bare.send.delay(phone(each), body)
+        return arrival_rate(number, before, began)
 
 
 @contextmanager
@@ -145,24 +119,6 @@ def _running(command: list[str]) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(20)
-
-
-def _rate(number: int, before: int, began: float) -> float:
-    """Messages a second that reach the emulator, over `number` of them, since it had taken `before`."""
-    while _taken() - before < number:
-        if time.monotonic() - began > _LONGEST_S:
-            raise TimeoutError(f"only {_taken() - before} of {number} arrived in {_LONGEST_S:g} s")
-        time.sleep(0.02)
-    return number / (time.monotonic() - began)
-
-
-def _taken() -> int:
-    with sqlite3.connect(f"file:{settings().data_dir / 'emulator.db'}?mode=ro", uri=True) as ledger:
-        return int(ledger.execute("SELECT count(*) FROM messages WHERE direction = 'outbound-api'").fetchone()[0])
-
-
-def _phone(number: int) -> str:
-    return f"+1556{number:07d}"
 
 
 def _fill(number: int, start: int = 0) -> None:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 GAP, NEAR = 5, 6
 _TOKEN = re.compile(r"\{\w+\}|\w+(?:>=|<=|>|<)[\d.]+|\.\.\.|\d+\.\d+|[()|?*~#]|[\u3400-\u9fff]|[^\W\u3400-\u9fff]+[*?]?")
 _VALUE = re.compile(r"(\w+?)(>=|<=|>|<)([\d.]+)")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 _LEAST_STEM = 2
+_Entry = TypeVar("_Entry")
 
 
 class PatternInvalid(ValueError):
@@ -156,6 +157,36 @@ class Pattern:
     anywhere: tuple[tuple[Phrase, ...], ...]
     protocols: frozenset[str]
     source: str
+
+
+class Index(Generic[_Entry]):
+    """Entries by the words that they cannot be found without, so that of hundreds only those are tried that a text makes possible."""
+
+    def __init__(self, entries: Iterable[tuple[Iterable[Phrase], _Entry]]) -> None:
+        """Each entry with the phrases that all must be there for it."""
+        self._entries: list[_Entry] = []
+        self._places: dict[str, list[int]] = {}
+        for place, (phrases, entry) in enumerate(entries):
+            self._entries.append(entry)
+            for key in min((need for phrase in phrases for need in phrase.needs), key=len):
+                self._places.setdefault(key, []).append(place)
+
+    def possible(self, keys: Set[str]) -> list[_Entry]:
+        """In their order, the entries that a text with these keys may hold."""
+        places = {place for key in keys if key in self._places for place in self._places[key]}
+        return [self._entries[place] for place in sorted(places)]
+
+
+class Phrases:
+    """Phrases that are looked for together."""
+
+    def __init__(self, phrases: Sequence[Phrase]) -> None:
+        self._index = Index(([phrase], phrase) for phrase in phrases)
+
+    def find(self, clause: Clause) -> Iterator[tuple[int, int]]:
+        """Every place, from word to word, where one of them stands."""
+        for phrase in self._index.possible(clause.all_keys):
+            yield from phrase.find(clause)
 
 
 class Language:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from care.knowledge.model import RedFlag
-from care.knowledge.patterns import Language, Pattern, PatternInvalid, Phrase, plain_words
+from care.knowledge.patterns import Index, Language, Pattern, PatternInvalid, Phrase, Phrases, plain_words
 
 SCOPES = (
     "denial", "denial_near", "not_denial", "reach_ends", "begins_new", "denial_after", "not_denial_after", "another", "not_another", "past", "not_past",
@@ -22,15 +22,16 @@ class Rule:
 
     flag: RedFlag
     when: tuple[Pattern, ...]
-    unless: tuple[Phrase, ...]
+    unless: Phrases
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules, the most serious first; the phrases that set words aside; and every word of the rules' language."""
+    """The rules, the most serious first, each pattern of theirs by its words; the phrases that set words aside; and every word of the rules' language."""
 
     rules: tuple[Rule, ...]
-    scope: Mapping[str, tuple[Phrase, ...]]
+    patterns: Index[tuple[Rule, Pattern]]
+    scope: Mapping[str, Phrases]
     compounds: Mapping[str, str]
     words: frozenset[str]
 
@@ -51,13 +52,14 @@ def compile_rules(flags: Iterable[RedFlag], classes: Mapping[str, list[str]], sc
         raise RulesInvalid(f"scope.yaml: {unknown[0]!r} is no list of it; use one of {', '.join(SCOPES)}")
     ordered = sorted(flags, key=lambda flag: (-flag.acuity.rank, flag.id))
     rules = tuple(
-        Rule(flag, tuple(_pattern(language, flag, each) for each in flag.when), tuple(_phrase(language, flag, each) for each in flag.unless))
+        Rule(flag, tuple(_pattern(language, flag, each) for each in flag.when), Phrases([_phrase(language, flag, each) for each in flag.unless]))
         for flag in ordered
     )
     written = [source for flag in ordered for source in flag.when]
     return Rules(
         rules=rules,
-        scope={name: tuple(_scope_phrase(language, name, each) for each in scope[name]) for name in SCOPES if name != "compounds"},
+        patterns=Index(((phrase for together in pattern.anywhere for phrase in together), (rule, pattern)) for rule in rules for pattern in rule.when),
+        scope={name: Phrases([_scope_phrase(language, name, each) for each in scope[name]]) for name in SCOPES if name != "compounds"},
         compounds={each: each.replace(" ", "") for each in scope["compounds"]},
         words=language.words() | frozenset(word for source in written for word in plain_words(source)),
     )

@@ -62,23 +62,22 @@ class Accepted:
 
 def accept(session: Session, incoming: Incoming) -> Accepted:
     """Stores the message once and runs the rules on it, in the caller's transaction."""
-    patient = _patient_of(session, incoming)
-    if patient is None:
+    known = _sender(session, incoming)
+    if known is None:
         return _accept_stranger(session, incoming)
-    conversation = session.scalars(select(Conversation).where(Conversation.patient_id == patient.id).with_for_update()).one()
-    inbound_id = _insert_once(session, patient.id, incoming)
-    if inbound_id is None:
+    patient, conversation = known
+    inbound = _insert_once(session, patient.id, incoming)
+    if inbound is None:
         return Accepted(patient.id, None, new=False)
     conversation.channel = incoming.channel
     conversation.sender = incoming.ours or conversation.sender
-    hit = _keyword(incoming, opted_out=consent_status(session, patient.id) == "revoked")
-    inbound = session.get_one(Inbound, inbound_id)
+    hit = _keyword(session, patient.id, incoming)
     if hit:
         _obey_keyword(session, patient, inbound, hit)
     _raise_red_flags(session, patient, inbound)
     if hit and not hit.rest:
         inbound.state, inbound.handled_at = InboundState.HANDLED, incoming.received_at
-    return Accepted(patient.id, inbound_id, new=True, answered=bool(hit) or inbound.flagged is Acuity.EMERGENCY)
+    return Accepted(patient.id, inbound.id, new=True, answered=bool(hit) or inbound.flagged is Acuity.EMERGENCY)
 
 
 def accept_trigger(
@@ -99,13 +98,16 @@ def accept_trigger(
 def note_said(session: Session, patient_id: str, trigger: str, contact_id: str, occurrence: str, at: datetime) -> int | None:
     """Notes, for the dialogue to hear before the patient's next message, that our side spoke; None where this occurrence was noted before."""
     incoming = Incoming(Channel.SMS, occurrence, "", at, patient_id=patient_id)
-    return _insert_once(session, patient_id, incoming, trigger=trigger, contact_id=contact_id, state=InboundState.SAID)
+    noted = _insert_once(session, patient_id, incoming, trigger=trigger, contact_id=contact_id, state=InboundState.SAID)
+    return noted.id if noted else None
 
 
-def _patient_of(session: Session, incoming: Incoming) -> Patient | None:
-    if incoming.patient_id:
-        return session.get(Patient, incoming.patient_id)
-    return session.scalars(select(Patient).where(Patient.phone_index == blind_index(incoming.phone or ""))).one_or_none()
+def _sender(session: Session, incoming: Incoming) -> tuple[Patient, Conversation] | None:
+    """Who wrote, with the conversation locked: the patient's messages are accepted one after another."""
+    asked = Patient.id == incoming.patient_id if incoming.patient_id else Patient.phone_index == blind_index(incoming.phone or "")
+    both = select(Patient, Conversation).join(Conversation, Conversation.patient_id == Patient.id)
+    row = session.execute(both.where(asked).with_for_update(of=Conversation)).one_or_none()
+    return (row[0], row[1]) if row else None
 
 
 def _insert_once(
@@ -115,7 +117,7 @@ def _insert_once(
     trigger: str | None = None,
     contact_id: str | None = None,
     state: InboundState = InboundState.ACCEPTED,
-) -> int | None:
+) -> Inbound | None:
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     statement = (
         insert(Inbound)
@@ -133,9 +135,9 @@ def _insert_once(
             attempts=0,
         )
         .on_conflict_do_nothing(index_elements=["channel", "external_id"])
-        .returning(Inbound.id)
+        .returning(Inbound)
     )
-    return session.scalar(statement)
+    return session.scalars(statement).one_or_none()
 
 
 def storable(body: str) -> str:
@@ -143,8 +145,11 @@ def storable(body: str) -> str:
     return body.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")[:MAX_BODY]
 
 
-def _keyword(incoming: Incoming, *, opted_out: bool) -> KeywordHit | None:
+def _keyword(session: Session, patient_id: str, incoming: Incoming) -> KeywordHit | None:
     """The keyword of an SMS. In the chat the dialogue hears them all, but for a language and the START of who opted out, whom the dialogue does not hear."""
+    if not (keyword(incoming.body) or keyword(incoming.body, opted_out=True)):
+        return None
+    opted_out = consent_status(session, patient_id) == "revoked"
     hit = keyword(incoming.body, opted_out=opted_out)
     if hit is None or incoming.channel is Channel.SMS or hit.keyword is Keyword.LANGUAGE:
         return hit
@@ -172,18 +177,10 @@ def _obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: Key
 
 def _raise_red_flags(session: Session, patient: Patient, inbound: Inbound) -> None:
     context = clinical_context(session, patient, inbound.received_at)
-    recent = session.scalars(
-        select(Inbound)
-        .where(Inbound.patient_id == patient.id, Inbound.id < inbound.id, Inbound.trigger.is_(None))
-        .where(Inbound.received_at >= inbound.received_at - _JOIN_WINDOW)
-        .order_by(Inbound.id.desc())
-        .limit(20)
-    ).all()
     own = {hit.rule: hit for hit in check(inbound.body, context)}
-    before = [message.body[-_JOINED_OF_EACH:] for message in reversed(recent)]
-    beginning = inbound.body[:_JOINED_OF_EACH]
-    together = ["\n".join([*before, beginning]), " ".join([*before[-1:], beginning])]  # as lines, and as a sentence sent in two parts
-    hits = {hit.rule: hit for text in together for hit in check(text, context)} | own
+    hits = {hit.rule: hit for text in _joined(session, inbound) for hit in check(text, context)} | own
+    if not hits:
+        return
     known = _rules_already_raised(session, patient.id, inbound.received_at)
     fresh = [hit for rule, hit in hits.items() if rule in own or rule not in known]
     if not fresh:
@@ -199,6 +196,22 @@ def _raise_red_flags(session: Session, patient: Patient, inbound: Inbound) -> No
         advice = [knowledge().advice[each].said(patient.language) for each in first_words(fresh, Acuity.EMERGENCY)]
         warning = OutboundText(" ".join([scripted(text, patient.language), *advice]), key=text, safety=True)
         write(session, patient.id, inbound.channel, [warning], inbound.received_at, inbound_id=inbound.id)
+
+
+def _joined(session: Session, inbound: Inbound) -> list[str]:
+    """The message with those of the minutes before it: as lines, and as a sentence sent in two parts. Empty where it is the first."""
+    recent = session.scalars(
+        select(Inbound)
+        .where(Inbound.patient_id == inbound.patient_id, Inbound.id < inbound.id, Inbound.trigger.is_(None))
+        .where(Inbound.received_at >= inbound.received_at - _JOIN_WINDOW)
+        .order_by(Inbound.id.desc())
+        .limit(20)
+    ).all()
+    if not recent:
+        return []
+    before = [message.body[-_JOINED_OF_EACH:] for message in reversed(recent)]
+    beginning = inbound.body[:_JOINED_OF_EACH]
+    return ["\n".join([*before, beginning]), " ".join([before[-1], beginning])]
 
 
 def _rules_already_raised(session: Session, patient_id: str, at: datetime) -> set[str]:

@@ -54,22 +54,15 @@ def shortened(text: str, context: PatientContext | None, most: int) -> str:
 @lru_cache(_CHECKED_LATELY)
 def _checked(text: str, protocol: str | None) -> tuple[RedFlagHit, ...]:
     clauses = read_clauses(text)
-    hits = []
-    for rule in knowledge().rules.rules:
-        if found := _fires(rule, clauses, protocol):
-            flag = rule.flag
-            hits.append(RedFlagHit(rule=flag.id, acuity=flag.acuity, reason=flag.reason, words=found, sources=flag.sources))
-    return tuple(hits)
-
-
-def _fires(rule: Rule, clauses: list[ReadClause], protocol: str | None) -> str | None:
-    """The words on which the rule fires, or None."""
-    for pattern in rule.when:
-        if pattern.protocols and protocol not in pattern.protocols:
+    keys = frozenset().union(*(clause.clause.all_keys for clause in clauses))
+    hits: dict[str, RedFlagHit] = {}
+    for rule, pattern in knowledge().rules.patterns.possible(keys):
+        flag = rule.flag
+        if flag.id in hits or (pattern.protocols and protocol not in pattern.protocols):
             continue
         if found := _pattern_found(pattern, rule, clauses):
-            return found
-    return None
+            hits[flag.id] = RedFlagHit(rule=flag.id, acuity=flag.acuity, reason=flag.reason, words=found, sources=flag.sources)
+    return tuple(hits.values())
 
 
 def _pattern_found(pattern: Pattern, rule: Rule, clauses: list[ReadClause]) -> str | None:
@@ -97,4 +90,4 @@ def _set_aside(place: tuple[int, int], rule: Rule, clause: ReadClause) -> bool:
     aside = clause.aside(*place)
     if aside is not None and not (rule.flag.even_if_denied and aside in {Aside.DENIED, Aside.SUPPOSED}):
         return True
-    return any(start - _WIDE < place[1] and place[0] < end + _WIDE for phrase in rule.unless for start, end in phrase.find(clause.clause))
+    return any(start - _WIDE < place[1] and place[0] < end + _WIDE for start, end in rule.unless.find(clause.clause))

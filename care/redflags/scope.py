@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from care.knowledge import knowledge
-from care.knowledge.patterns import Clause, Phrase
+from care.knowledge.patterns import Clause
 from care.redflags.normalise import plain_clauses
 from care.redflags.values import readings
 
@@ -67,7 +67,7 @@ def literal_clauses(text: str) -> list[ReadClause]:
 def _clause(words: tuple[str, ...], commas: frozenset[int]) -> Clause:
     words, commas = _compounded(words, commas)
     plain = Clause(words)
-    blank = {place for phrase in _phrases("idioms") for start, end in phrase.find(plain) for place in range(start, end)}
+    blank = {place for start, end in knowledge().rules.scope["idioms"].find(plain) for place in range(start, end)}
     shown = tuple(_BLANK if place in blank else word for place, word in enumerate(words))
     return Clause(shown, readings(shown), commas)
 
@@ -87,12 +87,8 @@ def _compounded(words: tuple[str, ...], commas: frozenset[int]) -> tuple[tuple[s
     return tuple(joined), frozenset(moved)
 
 
-def _phrases(name: str) -> tuple[Phrase, ...]:
-    return knowledge().rules.scope[name]
-
-
 def _found(name: str, clause: Clause) -> list[Span]:
-    return sorted({span for phrase in _phrases(name) for span in phrase.find(clause)})
+    return sorted(set(knowledge().rules.scope[name].find(clause)))
 
 
 def _with_scopes(clause: Clause) -> ReadClause:

@@ -18,6 +18,8 @@ from care.settings import Settings, settings
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _SQLITE_BUSY_MS = 30_000
+_POSTGRES_OPTIONS = "idle_in_transaction_session_timeout=30s"
+"""A process that hangs inside a transaction loses it, and with it the rows that the patient's next message waits for."""
 
 
 def build_engine(url: str) -> Engine:
@@ -26,7 +28,9 @@ def build_engine(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
-        return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        return create_engine(
+            parsed, hide_parameters=True, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args={"options": f"-c {_POSTGRES_OPTIONS}"}
+        )
     Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         parsed, hide_parameters=True, connect_args={"check_same_thread": False, "timeout": _SQLITE_BUSY_MS / 1000}, pool_size=10, max_overflow=20

@@ -1,0 +1,143 @@
+"""A cohort of phones that write to a service under faults, and the ledger by which every message is judged."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psutil
+
+from tests.conftest import Service
+from tests.integration.test_service import webhook
+
+_CAMPAIGN = "Knee replacement (demo)"
+_prefixes = count(1)
+
+
+class Cohort:
+    """Patients whose protocol is long over, so that only what they write is answered."""
+
+    def __init__(self, service: Service, size: int, folder: Path) -> None:
+        self.service = service
+        self._area = next(_prefixes)
+        self.phones = [f"+155{self._area + 60:02d}{number:06d}" for number in range(size)]
+        self.ours = f"patient_id IN (SELECT id FROM patients WHERE reference LIKE 's{self._area}-%')"
+        lines = [f"s{self._area}-{number},Kay Example,{phone},1960-01-01,2020-01-01" for number, phone in enumerate(self.phones)]
+        roster = folder / f"cohort-{self._area}.csv"
+        roster.write_text("\n".join(["reference,name,phone,date_of_birth,anchor", *lines]))
+        done = service.run("campaign", "import", _CAMPAIGN, str(roster))
+        assert f"{size} enrolled, 0 problems" in done.stdout, done.stdout + done.stderr
+
+    def write(self, messages: Sequence[tuple[str, str]], at_once: int = 4) -> None:
+        """Posts (phone, words) until each is acknowledged, in order for each phone, several phones at once."""
+        lanes: dict[int, list[tuple[str, str]]] = defaultdict(list)
+        for phone, words in messages:
+            lanes[self.phones.index(phone) % at_once].append((phone, words))
+        with ThreadPoolExecutor(at_once) as pool:
+            for done in [pool.submit(self._write_all, lane) for lane in lanes.values()]:
+                done.result()
+
+    def _write_all(self, lane: list[tuple[str, str]]) -> None:
+        for phone, words in lane:
+            deliver(self.service, words, phone)
+
+    def count(self, table: str, where: str = "true") -> int:
+        """How many rows of the cohort."""
+        return int(self.service.sql(f"SELECT count(*) FROM {table} WHERE {where} AND {self.ours}")[0][0])
+
+    def settle(self, within_s: float = 300) -> None:
+        """Waits until nothing of the cohort waits for a turn or to be sent."""
+        waiting = ("inbound", "state = 'accepted'"), ("outbound", "channel = 'sms' AND state IN ('pending', 'sending', 'unknown')")
+        until(lambda: not any(self.count(*each) for each in waiting), within_s)
+
+    def check(self, written: int) -> None:
+        """Every message stored and handled once, every reply at Twilio once and in the order written."""
+        stored = self.service.sql(f"SELECT count(*), count(DISTINCT external_id) FROM inbound WHERE trigger IS NULL AND state = 'handled' AND {self.ours}")
+        assert stored == [(written, written)]
+        assert (
+            self.service.sql(f"SELECT state, count(*) FROM outbound WHERE state NOT IN ('accepted', 'sent', 'delivered') AND {self.ours} GROUP BY state") == []
+        )
+        rows = self.service.sql(f"SELECT patient_id, external_id, reference FROM outbound WHERE channel = 'sms' AND {self.ours} ORDER BY id")
+        wanted, got = defaultdict(list), defaultdict(list)
+        patient_of = {reference: patient for patient, _, reference in rows}
+        for patient, sid, _ in rows:
+            wanted[patient].append(sid)
+        for sid, callback in ledger(self.service, "SELECT sid, callback FROM messages WHERE direction = 'outbound-api' ORDER BY seq"):
+            if (patient := patient_of.get(str(callback).rpartition("ref=")[2])) is not None:
+                got[patient].append(sid)
+        assert wanted == got
+
+
+def deliver(service: Service, body: str, phone: str) -> None:
+    """Posts the webhook until it is acknowledged, with one sid."""
+    sid = f"SM{uuid4().hex}"
+    for _ in range(120):
+        try:
+            if webhook(service, body, phone, sid).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    raise AssertionError("the web process did not come back")
+
+
+def ledger(service: Service, query: str) -> list[tuple[object, ...]]:
+    """Reads what the emulator took."""
+    with sqlite3.connect(service.home / "data/emulator.db") as database:
+        return list(database.execute(query))
+
+
+def kill(service: Service, name: str) -> None:
+    """Kills the process behind a guard, with its children; the supervisor brings it back."""
+    pid = service.processes().get(name)
+    if pid is None:
+        return
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    for child in reversed(children):
+        try:
+            os.kill(child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+@contextmanager
+def again_and_again(harm: Callable[[], None], times: int, every_s: float, seed: int = 7) -> Iterator[None]:
+    """Does harm so many times while the block runs, and is done with it when the block ends."""
+    chance, failures = random.Random(seed), list[BaseException]()
+
+    def work() -> None:
+        try:
+            for _ in range(times):
+                time.sleep(chance.uniform(0.5, 1.5) * every_s)
+                harm()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    thread.join()
+    assert not failures, failures
+
+
+def until(true: Callable[[], bool], within_s: float = 30) -> None:
+    """Waits for it, and fails where it does not come."""
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.5)
