@@ -75,6 +75,8 @@ def _findings(current: Settings) -> Iterator[Finding]:
         return
     yield Finding("keys", "there")
     yield _database()
+    if current.redis_url:
+        yield eviction(current)
     yield _clock(current)
     for spec in specs(current):
         yield _process(spec)
@@ -104,6 +106,18 @@ def _database() -> Finding:
     except SQLAlchemyError as error:
         return Finding("database", f"does not answer ({type(error).__name__})", "run `aftercare init`; check AFTERCARE_DATABASE_URL")
     return Finding("database", "answers")
+
+
+def eviction(current: Settings) -> Finding:
+    """Whether the Redis that we are given drops keys when its memory is full: bells and leases would vanish without a word."""
+    try:
+        policy = str(redis.Redis.from_url(current.redis, socket_timeout=2, decode_responses=True).config_get("maxmemory-policy").get("maxmemory-policy", ""))
+    except redis.ResponseError:
+        return Finding("redis memory", "the policy cannot be read; make sure that it is noeviction")
+    except redis.RedisError as error:
+        return Finding("redis memory", f"does not answer ({type(error).__name__})", "start it; check AFTERCARE_REDIS_URL")
+    well = policy == "noeviction"
+    return Finding("redis memory", f"policy {policy}", "" if well else "set maxmemory-policy noeviction, and keep caches in another Redis")
 
 
 def _clock(current: Settings) -> Finding:

@@ -10,12 +10,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from care.escalations.service import EscalationConflict, EscalationNotFound
 from care.logs import configure_logs
 from care.redflags import check
 from care.settings import settings
 from web import api, chat, health, sms
+from web.console import campaigns
 from web.console import routes as console
+from web.console.page import PROBLEMS, SignedOut, problem_page
 
 _MAX_BODY = 1024 * 1024
 _HEADERS = {
@@ -61,7 +62,7 @@ def create_app() -> FastAPI:
     app.mount("/static", StaticFiles(directory=chat.STATIC), name="static")
     if origins := settings().embedding_origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_credentials=True, allow_methods=["GET", "POST"], allow_headers=["Content-Type"])
-    for module in (health, sms, chat, api, console):
+    for module in (health, sms, chat, api, console, campaigns):
         app.include_router(module.router)
 
     app.add_middleware(Guard)
@@ -71,10 +72,10 @@ def create_app() -> FastAPI:
         problems = [{"field": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]} for problem in error.errors()]
         return JSONResponse({"detail": problems}, status_code=422)
 
-    @app.exception_handler(console.SignedOut)
-    async def to_login(_request: Request, _error: console.SignedOut) -> Response:
+    @app.exception_handler(SignedOut)
+    async def to_login(_request: Request, _error: SignedOut) -> Response:
         return RedirectResponse("/console/login", status_code=303)
 
-    app.add_exception_handler(EscalationConflict, console.problem_page)  # type: ignore[arg-type]
-    app.add_exception_handler(EscalationNotFound, console.problem_page)  # type: ignore[arg-type]
+    for problem in PROBLEMS:
+        app.add_exception_handler(problem, problem_page)
     return app

@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from aftercare.demo import DEMO_USERS, seed, urls, where_to_go
+from aftercare.doctor import eviction
 from aftercare.failure import CommandFailed
 from aftercare.supervise.specs import ProcessSpec, specs
 from aftercare.supervise.supervisor import Supervisor, Watched
@@ -38,6 +39,7 @@ def run_in_front(demo: bool) -> None:
     current = settings()
     lock = _only_one(current)
     table = specs(current)
+    _check_redis(current)
     _check_ports(table)
     users = [{"username": name, "password": password, "role": role} for name, password, role in DEMO_USERS] if demo else []
     supervisor = Supervisor(table, current.home / "logs", state_file(current), {"urls": urls(current), "demo_users": users})
@@ -69,6 +71,7 @@ def run_detached(demo: bool) -> None:
     """Starts the supervisor in the background and returns once everything is ready. Raises `CommandFailed` with the log of what is not."""
     current = settings()
     _only_one(current).close()
+    _check_redis(current)
     _check_ports(specs(current))
     logs = current.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -128,6 +131,11 @@ def _only_one(current: Settings) -> Any:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def _check_redis(current: Settings) -> None:
+    if current.redis_url and (finding := eviction(current)).remedy:
+        raise CommandFailed(f"{finding.what}: {finding.found}; {finding.remedy}")
 
 
 def _check_ports(table: list[ProcessSpec]) -> None:

@@ -162,7 +162,7 @@ def _answers_ping(name: str, settings: Settings) -> Callable[[], bool]:
     def ready() -> bool:
         try:
             return bool(celery.control.ping(destination=[node], timeout=1.0))
-        except (OperationalError, OSError):
+        except (OperationalError, redis.RedisError, OSError):
             return False
 
     return ready

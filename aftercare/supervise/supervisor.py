@@ -13,8 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from aftercare.supervise.specs import ProcessSpec, environment
 
+log = structlog.get_logger()
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _HEALTHY_S = 0.5, 30.0, 60.0
 
 
@@ -109,7 +112,7 @@ class Supervisor:
                 each.restarts += 1
                 self._spawn(each)
             return
-        if each.state == "starting" and each.spec.ready():
+        if each.state == "starting" and _is_ready(each.spec):
             each.state, each.ready_after_s = "ready", now - each.started
         if each.state == "ready" and now - each.started > _HEALTHY_S:
             each.wait_s = _FIRST_WAIT_S
@@ -128,3 +131,12 @@ class Supervisor:
         part = self.state_file.with_suffix(".part")
         part.write_text(json.dumps({"supervisor": os.getpid(), "processes": processes, **self.extra}, indent=1))
         part.replace(self.state_file)
+
+
+def _is_ready(spec: ProcessSpec) -> bool:
+    """A probe that fails in a way it did not foresee means not ready: it takes no other process down with it."""
+    try:
+        return spec.ready()
+    except Exception as error:
+        log.warning("probe_failed", process=spec.name, error=type(error).__name__)
+        return False

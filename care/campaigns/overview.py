@@ -14,6 +14,7 @@ from care.storage.tables import Campaign, CampaignState, Contact, ContactState, 
 class CampaignRow:
     """A campaign, how many patients are in it, and how many of its contacts are in each state."""
 
+    id: str
     name: str
     protocol: str
     version: str
@@ -34,6 +35,6 @@ def overview(session: Session) -> list[CampaignRow]:
     for campaign_id, state, count in session.execute(counted):
         contacts.setdefault(campaign_id, {})[state] = count
     return [
-        CampaignRow(each.name, each.protocol, each.protocol_version, each.state, patients.get(each.id, 0), contacts.get(each.id, {}))
+        CampaignRow(each.id, each.name, each.protocol, each.protocol_version, each.state, patients.get(each.id, 0), contacts.get(each.id, {}))
         for each in session.scalars(select(Campaign).order_by(Campaign.created_at.desc()))
     ]

@@ -7,7 +7,7 @@ import os
 import redis
 from celery import Celery
 
-_URL = os.environ["PLAIN_REDIS_URL"]
+_URL = os.environ.get("PLAIN_REDIS_URL", "")
 app = Celery("plain", broker=_URL)
 app.conf.update(
     task_acks_late=True,

@@ -63,9 +63,10 @@ class Cohort:
         until(lambda: not any(self.count(*each) for each in waiting), within_s)
 
     def check(self, written: int) -> None:
-        """Every message stored and handled once, every reply at Twilio once and in the order written."""
-        stored = self.service.sql(f"SELECT count(*), count(DISTINCT external_id) FROM inbound WHERE trigger IS NULL AND state = 'handled' AND {self.ours}")
+        """Every message stored once, handled or set aside for a person who was told, and every reply at Twilio once and in the order written."""
+        stored = self.service.sql(f"SELECT count(*), count(DISTINCT external_id) FROM inbound WHERE trigger IS NULL AND state != 'accepted' AND {self.ours}")
         assert stored == [(written, written)]
+        assert self.count("inbound", "state = 'set_aside'") == self.count("escalations", "reason = 'set_aside'")
         assert (
             self.service.sql(f"SELECT state, count(*) FROM outbound WHERE state NOT IN ('accepted', 'sent', 'delivered') AND {self.ours} GROUP BY state") == []
         )

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from care.acuity import Acuity
 from care.escalations.board import LONGEST, Show, board, next_untaken
 from care.escalations.service import Cause, Outcome, acknowledge, raise_escalation, resolve
+from care.messages import breaker
 from care.sessions import add_user
 from care.storage.engine import transaction
 from care.storage.tables import Role, User
@@ -93,3 +94,10 @@ def test_the_page_shows_two_hundred_and_refuses_an_unknown_part(signed_in: TestC
     assert signed_in.get("/console").text.count("<tr class=") == 200
     assert signed_in.get("/console/board?show=mine").text.count("<tr class=") == 0
     assert signed_in.get("/console?show=none").status_code == 422
+
+
+def test_a_hold_on_sms_is_shown_to_everybody(signed_in: TestClient) -> None:
+    assert "SMS is held" not in signed_in.get("/console/board").text
+    with transaction() as session:
+        breaker.trip(session, 63038)
+    assert "code 63038" in signed_in.get("/console/board").text

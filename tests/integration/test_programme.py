@@ -103,3 +103,69 @@ def test_a_campaign_is_run_from_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match="runs already"):
         _cli("amend", "Knees", "--move")
     assert "stopped" in _cli("stop", "Knees")
+
+
+@pytest.fixture
+def console(lead: TestClient) -> Iterator[TestClient]:
+    """A lead's browser, signed in."""
+    with TestClient(create_app(), follow_redirects=True) as browser:
+        assert browser.post("/console/login", data={"username": "lead", "password": "a long password"}).status_code == 200
+        yield browser
+
+
+def _token(page: str) -> str:
+    return page.partition('name="csrf" value="')[2].partition('"')[0]
+
+
+def _campaign_page(console: TestClient) -> tuple[str, str]:
+    """The campaign's address and its page."""
+    address = "/console/campaigns/" + console.get("/console/campaigns").text.partition('href="/console/campaigns/')[2].partition('"')[0]
+    return address, console.get(address).text
+
+
+def test_a_lead_enrolls_from_a_file_after_seeing_what_will_be_sent(console: TestClient) -> None:
+    address, page = _campaign_page(console)
+    rows = ["reference,name,phone,date_of_birth,anchor", f"r1,Lee Example,+15550109999,1960-01-01,{TODAY}", f"r2,=cmd,+15550109998,1960-01-01,{TODAY}"]
+    checked = console.post(f"{address}/roster", data={"csrf": _token(page)}, files={"roster": ("cohort.csv", "\n".join(rows), "text/csv")}).text
+    assert "line 3: name" in checked
+    assert "<strong>1 patients</strong>" in checked
+    assert "Reply YES to agree" in checked
+    assert "<dt>Patients</dt><dd>0</dd>" in console.get(address).text
+    enrolled = console.post(f"{address}/enroll", data={"csrf": _token(checked), "text": "\n".join(rows)}).text
+    assert "1 patients enrolled; left out: line 3 (name)" in enrolled
+    assert "<dt>Patients</dt><dd>1</dd>" in enrolled
+
+
+def test_a_lead_runs_a_campaign_in_the_console(console: TestClient, lead: TestClient) -> None:
+    lead.post(f"{KNEES}/patients", json=PATIENT)
+    address, page = _campaign_page(console)
+    csrf = _token(page)
+
+    def act(path: str, **given: str) -> tuple[int, str]:
+        answer = console.post(f"{address}/{path}", data={"csrf": csrf, **given})
+        return answer.status_code, answer.text
+
+    assert "contacts are held" in act("change", how="pause")[1]
+    assert act("change", how="pause")[0] == 422
+    assert "contacts go on" in act("change", how="resume")[1]
+    assert "contacts are planned" in act("move", reference="r1", anchor=str(TODAY + timedelta(days=2)))[1]
+    assert act("move", reference="nobody", anchor=str(TODAY))[0] == 409
+    assert "1 follow-ups ended" in act("end", reference="r1", because="death")[1]
+    assert "<strong>stopped</strong>" in act("change", how="stop")[1]
+    assert console.post(f"{address}/change", data={"how": "pause"}).status_code == 403
+    assert console.get("/console/campaigns/none").status_code == 404
+
+
+def test_a_lead_makes_a_campaign_in_the_console(console: TestClient) -> None:
+    csrf = _token(console.get("/console/campaigns").text)
+    made = console.post("/console/campaigns", data={"csrf": csrf, "name": "Hips", "protocol": "hip_replacement", "send_hour": "11"})
+    assert "<h1>Hips</h1>" in made.text
+    assert console.post("/console/campaigns", data={"csrf": csrf, "name": "Hips", "protocol": "hip_replacement"}).status_code == 422
+
+
+def test_a_coordinator_has_no_campaign_pages(lead: TestClient) -> None:
+    with TestClient(create_app()) as browser:
+        browser.post("/console/login", data={"username": "nurse", "password": "a long password"})
+        assert "/console/campaigns" not in browser.get("/console").text
+        assert browser.get("/console/campaigns").status_code == 403
+        assert browser.post("/console/campaigns", data={"name": "Mine", "protocol": "copd"}).status_code == 403

@@ -13,6 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from aftercare.supervise.specs import ProcessSpec
+from aftercare.supervise.supervisor import Supervisor, Watched
+
 ROOT = Path(__file__).parents[2]
 # Each child has a child of its own, as vLLM and Celery have.
 _SUPERVISOR = textwrap.dedent("""
@@ -68,3 +71,24 @@ def test_a_process_that_dies_comes_back(tmp_path: Path) -> None:
     assert len({process.pid for process in run.family()} - before) == 3
     run.process.terminate()
     run.process.wait(20)
+
+
+def test_a_probe_that_fails_takes_nothing_down(tmp_path: Path) -> None:
+    def fails() -> bool:
+        raise LookupError
+
+    child = [sys.executable, "-c", "import time; time.sleep(600)"]
+    supervisor = Supervisor([ProcessSpec("odd", child, fails), ProcessSpec("even", child, lambda: True)], tmp_path / "logs", tmp_path / "state.json")
+    looks: list[list[str]] = []
+
+    def look(watched: list[Watched]) -> None:
+        looks.append([each.state for each in watched])
+        if len(looks) == 3:
+            supervisor.ask_to_stop()
+
+    supervisor.start()
+    try:
+        supervisor.watch(look)
+    finally:
+        supervisor.stop()
+    assert looks == [["starting", "ready"]] * 3

@@ -1,0 +1,83 @@
+"""What every page of the console needs: the user of the session, the form's token, the templates."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Cookie, Depends, Form, HTTPException, Request, Response
+from fastapi.templating import Jinja2Templates
+
+from care.campaigns.service import CampaignInvalid, CampaignNotFound, EnrollmentConflict
+from care.escalations.service import EscalationConflict, EscalationNotFound
+from care.sessions import csrf_token, session_subject, touch
+from care.storage.engine import transaction
+from care.storage.tables import Role, SessionKind, User
+
+COOKIE = "aftercare_console"
+pages = Jinja2Templates(directory=Path(__file__).parent / "templates")
+
+
+class SignedOut(Exception):
+    """No session: the browser is sent to the sign-in page."""
+
+
+def signed_in(request: Request, aftercare_console: Annotated[str | None, Cookie()] = None) -> User:
+    """The user of the session. Raises `SignedOut`. The live list's own polling does not keep a session alive."""
+    with transaction() as session:
+        user_id = session_subject(session, SessionKind.CONSOLE, aftercare_console)
+        user = session.get(User, user_id) if user_id else None
+        if user is None or user.disabled:
+            raise SignedOut
+        if not request.url.path.endswith("/board"):
+            touch(session, aftercare_console or "")
+        return user
+
+
+def genuine(aftercare_console: Annotated[str | None, Cookie()] = None, csrf: Annotated[str, Form()] = "") -> None:
+    """The form carries the session's token. Raises 403."""
+    if not hmac.compare_digest(csrf_token(aftercare_console or "").encode(), csrf.encode()):
+        raise HTTPException(403, "this form is out of date; load the page again")
+
+
+Coordinator = Annotated[User, Depends(signed_in)]
+
+
+def programme_lead(user: Coordinator) -> User:
+    """A user with the role `lead`. Raises 403."""
+    if user.role is not Role.LEAD:
+        raise HTTPException(403, "this page needs the role of a programme lead")
+    return user
+
+
+Lead = Annotated[User, Depends(programme_lead)]
+
+
+def _span(left: timedelta) -> str:
+    """How long, in the largest units that matter to a person."""
+    minutes = abs(int(left.total_seconds() // 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} days"
+
+
+pages.env.filters["span"] = _span
+
+
+PROBLEMS: dict[type[Exception], int] = {
+    EscalationConflict: 409,
+    EscalationNotFound: 404,
+    CampaignInvalid: 422,
+    CampaignNotFound: 404,
+    EnrollmentConflict: 409,
+}
+"""What an act may run into, with the status of the page that says so."""
+
+
+def problem_page(request: Request, error: Exception) -> Response:
+    """What a person reads when an act cannot be done as asked."""
+    return pages.TemplateResponse(request, "problem.html", {"problem": str(error)}, status_code=PROBLEMS[type(error)])
