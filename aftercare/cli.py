@@ -128,9 +128,9 @@ def train(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu 
 
 
 @app.command(name="eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu")]) -> None:
-    """Measure a model on labelled messages."""
-    _in_environment({"nlu": ("nlu", "nlu.evaluate")}, what, context.args)
+def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu or numbers")]) -> None:
+    """Measure what is understood on labelled messages: the encoder, or the reading of numbers, quantities and times."""
+    _in_environment({"nlu": ("nlu", "nlu.evaluate"), "numbers": ("app", "aftercare.commands.numbers")}, what, context.args)
 
 
 @app.command()
