@@ -15,8 +15,6 @@ from nlu.text import prepare
 
 MAX_TOKENS = 256
 """The encoder was trained on no more; what lies behind is not read."""
-_MAX_READ = 8_000
-"""Characters that are tokenised: 256 tokens of ordinary writing are about 1,200."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def _tokenizer() -> Any:
 
 def tokenise(text: str) -> Tokenised:
     """`text` as token ids, cut at `MAX_TOKENS`. Never raises."""
-    prepared = prepare(text[:_MAX_READ])
+    prepared = prepare(text)
     encoding = _tokenizer().encode(prepared.text)
     places: list[tuple[int, int] | None] = []
     first: list[bool] = []
