@@ -63,7 +63,7 @@ def calibrated(
         update={
             "temperatures": heats,
             "thresholds": thresholds,
-            "least": best_least(probabilities, wanted, list(thresholds.values())),
+            "least": best_least(probabilities, wanted, list(thresholds.values()), INTENTS),
             "leaning": best_leaning(level_probabilities(acuity / heats.acuity), level),
         }
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -44,7 +45,8 @@ class Templates(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     slots: dict[str, list[str]]
-    denied: list[str]
+    denied: list[str] = Field(min_length=1)
+    mixed: list[str] = Field(min_length=1)
     messages: list[Pattern]
 
     @cached_property
@@ -58,8 +60,12 @@ class Templates(BaseModel):
         return [self._made(rng.choice(each.patterns), tuple(each.intents), each.acuity, rng) for each in drawn]
 
     def denials(self, count: int, rng: random.Random) -> list[Example]:
-        """`count` messages whose symptoms do not raise the acuity: denied, another person's, of the past."""
-        return [self._made(rng.choice(self.denied), (Intent.REPORT_SYMPTOM,), Acuity.SELF_CARE, rng) for _ in range(count)]
+        """`count` messages with symptoms that do not raise the acuity (denied, another's, of the past), in every second one beside the patient's own."""
+        made = []
+        for number in range(count):
+            example = self._made(rng.choice(self.mixed if number % 2 else self.denied), (Intent.REPORT_SYMPTOM,), Acuity.SELF_CARE, rng)
+            made.append(replace(example, known=frozenset({Task.INTENTS, Task.SPANS})) if number % 2 else example)
+        return made
 
     def _made(self, pattern: str, intents: tuple[Intent, ...], acuity: Acuity, rng: random.Random) -> Example:
         def filled(match: re.Match[str]) -> str:
@@ -96,7 +102,7 @@ def read_templates(path: Path = TEMPLATES) -> Templates:
     except ValidationError as error:
         raise CorpusInvalid([f"{path.name}: field {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]) from error
     problems = []
-    for pattern in [*templates.denied, *(text for each in templates.messages for text in each.patterns)]:
+    for pattern in [*templates.denied, *templates.mixed, *(text for each in templates.messages for text in each.patterns)]:
         unknown = [name for name in _SLOT.findall(pattern) if name != "symptom" and name not in templates.slots]
         problems += [f"{path.name}: {pattern!r}: no slot {name!r}; add it under slots or correct the name" for name in unknown]
         try:
