@@ -57,6 +57,14 @@ class Materials:
         return {level: (counts[level] + 1) / (len(self.corpus.train) + len(Acuity)) for level in Acuity}
 
 
+@dataclass(frozen=True)
+class Trained:
+    """The networks of a run, one a seed, each as its best epoch left it."""
+
+    networks: list[Any]
+    epochs: list[int]
+
+
 class Trainer:
     """Trains one network, from one seed."""
 
@@ -203,8 +211,8 @@ def quality(scores: Scores) -> float:
     return (scores.intent_macro_f1 or 0.0) + (scores.span_f1 or 0.0) + acuity
 
 
-def train(materials: Materials, out: Path, console: Console, logs: SummaryWriter, checkpoints: Path | None = None, *, to_the_end: bool = False) -> list[int]:
-    """Trains a network a seed; the best so far, and those before it, lie in `out`. Answers the best epochs."""
+def train(materials: Materials, out: Path, console: Console, logs: SummaryWriter, checkpoints: Path | None = None, *, to_the_end: bool = False) -> Trained:
+    """Trains a network a seed; the best so far, and those before it, lie in `out`."""
     finished: list[Any] = []
     epochs = []
     for seed in materials.recipe.seeds:
@@ -219,7 +227,7 @@ def train(materials: Materials, out: Path, console: Console, logs: SummaryWriter
         if states:
             trainer.network.load_state_dict({name: value.float() for name, value in states[0].items()}, strict=False)
         finished.append(trainer.network)
-    return epochs
+    return Trained(finished, epochs)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -253,12 +261,12 @@ def _run(options: argparse.Namespace, recipe: Recipe, corpus: Corpus, templates:
     logs = SummaryWriter(str(run))
     began = time.monotonic()
     begun_with = read_labels(options.start).version if options.start else ""
-    epochs = train(Materials(recipe, corpus, templates, build(), options.start), options.out, console, logs, run)
+    trained = train(Materials(recipe, corpus, templates, build(), options.start), options.out, console, logs, run)
     seconds = time.monotonic() - began
     logs.close()
     encoder = Encoder.load(options.out)
-    write_card(options.out, encoder, corpus, recipe, epochs=epochs, seconds=seconds, begun_with=begun_with)
-    console.print(f"{encoder.version} written to {options.out} (best epoch {', '.join(map(str, epochs))}; {seconds:.0f} s)")
+    write_card(options.out, encoder, corpus, recipe, epochs=trained.epochs, seconds=seconds, begun_with=begun_with)
+    console.print(f"{encoder.version} written to {options.out} (best epoch {', '.join(map(str, trained.epochs))}; {seconds:.0f} s)")
     return 0
 
 
