@@ -181,7 +181,7 @@ class Trainer:
             "average": {name: value for name, value in self.average.module.state_dict().items() if name in trained},
             "averaged": self.average.n_averaged,
             "optimizer": self.optimizer.state_dict(),
-            "schedule": {key: value for key, value in self.schedule.state_dict().items() if key != "lr_lambdas"},
+            "schedule": self.schedule.state_dict(),
             "random": (self.rng.getstate(), torch.get_rng_state()),
             "progress": (best, best_epoch, epoch),
         }
