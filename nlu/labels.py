@@ -131,7 +131,7 @@ def read_labels(folder: Path) -> LabelFile:
     """The label file of `folder`, checked against the weights beside it. Raises `ModelMismatch`."""
     for name in (LABELS_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise ModelMismatch(f"{folder / name} is missing; train with `python -m nlu.train --out {folder}` or name another folder with --model")
+            raise ModelMismatch(f"{folder / name} is missing; train with `aftercare train nlu --out {folder}` or name another folder with --model")
     try:
         labels = LabelFile.model_validate_json((folder / LABELS_FILE).read_bytes())
     except ValidationError as error:
