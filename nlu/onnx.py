@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from care.settings import settings
-from nlu.model import DEFAULT_MODEL, Encoder, Logits
+from nlu.model import DEFAULT_MODEL, Encoder, Logits, mean_of
 from nlu.tokens import Batch, Tokenised, batch_of, tokenise
 
 _OUTPUTS = [field.name for field in fields(Logits)]
@@ -35,7 +35,7 @@ class OnnxEncoder(Encoder):
 
     def __init__(self, encoder: Encoder, file: Path, threads: int) -> None:
         """Raises `EngineMismatch`, or what ONNX Runtime raises for a broken file."""
-        super().__init__(encoder._network, encoder.labels)
+        super().__init__(encoder._networks, encoder.labels, encoder.gazetteer)
         options: Any = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # as with torch's threads: one that waits must not burn a core that another process needs
@@ -48,19 +48,20 @@ class OnnxEncoder(Encoder):
 
     def logits(self, texts: list[Tokenised]) -> Logits:
         """One forward of the texts, padded to the longest."""
-        batch = batch_of(texts)
-        return Logits(*map(torch.from_numpy, self._session.run(_OUTPUTS, {"ids": batch.ids.numpy(), "mask": batch.mask.numpy()})))
+        batch = batch_of(texts, self.gazetteer)
+        given = {"ids": batch.ids.numpy(), "mask": batch.mask.numpy(), "marks": batch.marks.numpy()}
+        return Logits(*map(torch.from_numpy, self._session.run(_OUTPUTS, given)))
 
 
 class _Flat(nn.Module):  # type: ignore[misc]
-    """The network with tensors in and out, as an export needs it."""
+    """The networks' mean with tensors in and out, as an export needs it."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, networks: list[Any]) -> None:
         super().__init__()
-        self.network = network
+        self.networks = nn.ModuleList(networks)
 
-    def forward(self, ids: Any, mask: Any) -> tuple[Any, ...]:
-        return _flat(self.network(Batch(ids, mask)))
+    def forward(self, ids: Any, mask: Any, marks: Any) -> tuple[Any, ...]:
+        return _flat(mean_of([network(Batch(ids, mask, marks)) for network in self.networks]))
 
 
 def _flat(logits: Logits) -> tuple[Any, ...]:
@@ -88,17 +89,17 @@ def on_onnx(encoder: Encoder, folder: Path, threads: int) -> Encoder:
 
 def export(encoder: Encoder, file: Path) -> None:
     """Writes the encoder's network to `file` whole or not at all; about ten seconds. Exports of other weights beside it are removed."""
-    batch = batch_of([tokenise(text) for text in _PROBES])
+    batch = batch_of([tokenise(text) for text in _PROBES], encoder.gazetteer)
     texts, tokens = torch.export.Dim("texts", min=1, max=1024), torch.export.Dim("tokens", min=2, max=512)
     for chatty in ("onnx_ir", "onnxscript", "torch.onnx"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         program: Any = torch.onnx.export(
-            _Flat(encoder._network).eval(),
-            (batch.ids, batch.mask),
-            input_names=["ids", "mask"],
+            _Flat(encoder._networks).eval(),
+            (batch.ids, batch.mask, batch.marks),
+            input_names=["ids", "mask", "marks"],
             output_names=_OUTPUTS,
-            dynamic_shapes={"ids": {0: texts, 1: tokens}, "mask": {0: texts, 1: tokens}},
+            dynamic_shapes={name: {0: texts, 1: tokens} for name in ("ids", "mask", "marks")},
             dynamo=True,
             verbose=False,
         )

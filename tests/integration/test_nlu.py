@@ -49,7 +49,7 @@ def url(log: Path) -> Iterator[str]:
         )
     base = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        for _ in range(720):
             if process.poll() is not None:
                 pytest.fail(f"the nlu service ended: {log.read_text()[-2000:]}")
             try:
@@ -58,7 +58,7 @@ def url(log: Path) -> Iterator[str]:
             except httpx.HTTPError:
                 time.sleep(0.25)
         else:
-            pytest.fail("the nlu service did not become ready in 60 s")
+            pytest.fail("the nlu service did not become ready in 180 s")
         yield base
     finally:
         process.terminate()
@@ -71,6 +71,12 @@ def test_the_client_gets_an_understanding_with_spans_in_the_text(url: str) -> No
     assert answer.text == text and "report_symptom" in [intent.name for intent in answer.intents]
     assert answer.spans and all(text[span.start : span.end] == span.text for span in answer.spans)
     assert sum(answer.acuity.values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_symptom_says_whose_it_is(url: str) -> None:
+    answer = NluClient(url).understand("no fever today but my knee is sore")
+    assert {span.text: span.status for span in answer.spans if span.label == "symptom"} == {"fever": "denied", "sore": "present"}
+    assert all(span.status is None for span in answer.spans if span.label != "symptom")
 
 
 def test_rasa_gets_its_contract_and_not_sure_where_nothing_is_said(url: str) -> None:
@@ -157,18 +163,22 @@ def test_the_client_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
-@pytest.mark.parametrize("change", ["intents", "sha", "weights"])
+@pytest.mark.parametrize("change", ["intents", "sha", "weights", "gazetteer"])
 def test_a_model_that_does_not_match_its_labels_is_refused(tmp_path: Path, change: str) -> None:
     labels = json.loads((WEIGHTS / "labels.json").read_text())
     weights = (WEIGHTS / "weights.safetensors").read_bytes()
+    gazetteer = (WEIGHTS / "gazetteer.json").read_text()
     if change == "intents":
         labels["intents"] = labels["intents"][1:]
     elif change == "sha":
         labels["weights_sha256"] = "0" * 64
-    else:
+    elif change == "weights":
         weights = weights[:-1000]
+    else:
+        gazetteer = gazetteer.replace("swollen", "swollem")
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     (tmp_path / "weights.safetensors").write_bytes(weights)
+    (tmp_path / "gazetteer.json").write_text(gazetteer)
     done = subprocess.run(
         [str(PYTHON), "-m", "nlu.service", "--port", str(_free_port()), "--model", str(tmp_path)],
         capture_output=True,
