@@ -131,12 +131,16 @@ def train(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu 
 
 
 @app.command(name="eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu or triage")]) -> None:
-    """Measure the encoder, or the decision of all layers, on labelled messages."""
+def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu, triage or numbers")]) -> None:
+    """Measure the encoder, the decision of all layers, or the reading of numbers, quantities and times, on labelled messages."""
     from aftercare.bench.instance import throwaway_service
     from aftercare.commands.up import running_state
 
-    known = {"nlu": ("nlu", "aftercare.evaluation.understanding"), "triage": ("app", "aftercare.evaluation.decisions")}
+    known = {
+        "nlu": ("nlu", "aftercare.evaluation.understanding"),
+        "triage": ("app", "aftercare.evaluation.decisions"),
+        "numbers": ("app", "aftercare.commands.numbers"),
+    }
     starts = what == "triage" and not _HELP.intersection(context.args) and running_state() is None
     with throwaway_service() if starts else nullcontext(dict(os.environ)) as environment:
         _in_environment(known, what, context.args, environment)
@@ -144,16 +148,24 @@ def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="n
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="reply, dispatch or ingest")],
+    name: Annotated[str, typer.Argument(help="reply, dispatch, ingest or nlu")],
     check_ins: Annotated[int, typer.Option(help="reply: how many check-ins are run on each way.", min=1)] = 20,
     contacts: Annotated[int, typer.Option(help="dispatch: how many contacts are sent on each way; ingest: how many go out meanwhile.", min=10)] = 1000,
     webhooks: Annotated[int, typer.Option(help="ingest: how many are posted on each way.", min=100)] = 3000,
     enrollments: Annotated[int, typer.Option(help="dispatch: among how many what is due is found.", min=5000)] = 1_000_000,
+    rounds: Annotated[int, typer.Option(help="nlu: how many times each way is measured, in turn.", min=1)] = 7,
+    threads: Annotated[int, typer.Option(help="nlu: torch threads of a forward.", min=1)] = 2,
     database: Annotated[str, typer.Option(help="An empty PostgreSQL database for the service to measure; without one SQLite.")] = "",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Measure a service of its own, each figure as a ratio to the bare engine in the same run."""
     from aftercare.bench.instance import run_in, throwaway_service
+    from aftercare.bench.nlu import measure
+
+    if name == "nlu":
+        figures = measure(rounds, threads).model_dump_json(indent=1)
+        print(figures) if as_json else _out.print_json(figures)
+        return
 
     benchmarks = {
         "reply": (["--check-ins", str(check_ins)], {"AFTERCARE_BENCH_REST": "1"}),
@@ -161,7 +173,7 @@ def bench(
         "ingest": (["--webhooks", str(webhooks), "--contacts", str(contacts)], {"AFTERCARE_SMS_PER_SECOND": "10000"}),
     }
     if name not in benchmarks:
-        raise CommandFailed(f"there is no benchmark {name!r}; choose one of {', '.join(benchmarks)}")
+        raise CommandFailed(f"there is no benchmark {name!r}; choose one of {', '.join(benchmarks)}, nlu")
     arguments, variables = benchmarks[name]
     with throwaway_service(AFTERCARE_DATABASE_URL=database, **variables) as environment:
         answer = run_in(environment, f"aftercare.bench.{name}", *arguments)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeAlias
 
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
 from care.knowledge import knowledge
+from care.redflags.normalise import _frequency as frequency
 from care.redflags.normalise import normalise
 from care.redflags.scope import Aside, literal_clauses
 
@@ -27,6 +31,13 @@ _MARK = "~"
 """Stands before each filler while a text is searched, so that the pattern need not list them at every gap."""
 _UNABLE = re.compile(r"\b(?:cannot|can not|could not|couldnt|unable to|not able to)\b")
 
+_SHORTEST, _TWO_OFF, _LONGEST = 4, 8, 20
+_A_WORD = 60
+"""A word written this often in English or Spanish is right as it stands."""
+
+_CONTRACTED, _COMMON = ("nt", "ve", "re", "ll", "d"), 2_000
+"""Of "shouldnt" the apostrophe is gone, not a letter wrong."""
+
 _Tree: TypeAlias = "dict[str, _Tree]"
 
 
@@ -44,7 +55,7 @@ def find_symptoms(text: str) -> list[FoundSymptom]:
     """The symptoms in `text`, each once, an affirmed mention before a denied one."""
     found: dict[str, FoundSymptom] = {}
     for read in literal_clauses(text[:_MAX_READ]):
-        marked = _marked(_UNABLE.sub("cant", " ".join(read.clause.words)))
+        marked = _marked(_UNABLE.sub("cant", " ".join(map(_mended, read.clause.words))))
         for match in _pattern().finditer(marked):
             words = match.group(0).replace(_MARK, "")
             symptom = _meant(words)
@@ -66,6 +77,30 @@ def synonym_key(synonym: str) -> str:
     return _bare(_folded(synonym))
 
 
+@lru_cache(20_000)
+def _mended(word: str) -> str:
+    """The word of a synonym that a rare word is one letter from, or two in a long one; one word stays one, so places in the clause hold.
+
+    The rules' own spelling repair, which comes before, knows only their words. Source: OSA counts two swapped neighbours as one letter.
+    """
+    if not (_SHORTEST <= len(word) <= _LONGEST and word.isalpha() and word.isascii()) or word in _words() or frequency(word) >= _A_WORD:
+        return word
+    if any(word.endswith(each) and frequency(word.removesuffix(each)) >= _COMMON for each in _CONTRACTED):
+        return word
+    near = process.extract(word, _words(), scorer=OSA.distance, score_cutoff=1 if len(word) < _TWO_OFF else 2, limit=5)
+    likely = [
+        (_single(known) != _single(word), distance, -frequency(known), known)
+        for known, distance, _ in near
+        if known[0] == word[0] and (len(word) > _SHORTEST or len(known) > len(word))
+    ]
+    return min(likely)[-1] if likely else word
+
+
+def _single(word: str) -> str:
+    """With doubled letters as one: what is misspelt most often."""
+    return re.sub(r"(.)\1", r"\1", word)
+
+
 def _folded(text: str) -> str:
     return _UNABLE.sub("cant", normalise(text))
 
@@ -81,6 +116,13 @@ def _bare(words: str, fillers: tuple[str, ...] = _FILLERS) -> str:
 def _meant(words: str) -> str:
     bare = _bare(words)
     return _by_synonym().get(bare) or _by_synonym()[_bare(bare, _SOMETIMES_FILLERS)]
+
+
+@cache
+def _words() -> frozenset[str]:
+    """The words of all synonyms that are long enough to be told from others."""
+    folded = (_folded(synonym) for symptom in knowledge().symptoms.values() for synonym in symptom.synonyms)
+    return frozenset(word for words in folded for word in words.split() if len(word) >= _SHORTEST)
 
 
 @cache

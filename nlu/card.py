@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from nlu.agreement import Agreement, agreement
 from nlu.corpus import Corpus
 from nlu.evaluate import SHOWN, VoicesReport, evaluate_voices
 from nlu.labels import CARD_FILE, WEIGHTS_FILE
@@ -20,7 +21,7 @@ _LIMITS = """\
 - Emergencies are missed (see the table). It is never used alone: the red-flag rules run before it and nothing lowers what they set."""
 
 
-def write_card(folder: Path, encoder: Encoder, corpus: Corpus, recipe: Recipe, *, epoch: int, seconds: float) -> VoicesReport:
+def write_card(folder: Path, encoder: Encoder, corpus: Corpus, recipe: Recipe, *, epochs: list[int], seconds: float, begun_with: str = "") -> VoicesReport:
     """Measures the saved model on the held-out voices and writes the card; answers the figures on the test voices."""
     test = evaluate_voices(encoder, corpus, corpus.test)
     validation = evaluate_voices(encoder, corpus, corpus.validation)
@@ -33,12 +34,14 @@ def write_card(folder: Path, encoder: Encoder, corpus: Corpus, recipe: Recipe, *
         "What a patient's message means: intents (several at a time), acuity (four levels) and marked words. Served by `nlu.service`.",
         "",
         "- Base: all-MiniLM-L6-v2 (22.7 M weights, frozen; Apache-2.0). Trained: low-rank adapters",
-        f"  of rank {recipe.adapters.rank} and three heads, {megabytes:.1f} MB.",
-        f"- Trained on {len(corpus.train)} messages of {trained_voices} voices, seed {recipe.seed}, best epoch {epoch}, {seconds:.0f} s.",
+        f"  of rank {recipe.shape.rank} and four heads, {megabytes:.1f} MB.",
+        f"- Trained on {len(corpus.train)} messages of {trained_voices} voices, seed {_listed(recipe.seeds)}, best epoch {_listed(epochs)}, {seconds:.0f} s.",
         f"- Early stopping, thresholds and temperatures: {len(corpus.validation)} messages of {', '.join(validation.voices)}.",
         f"- Tested on {len(corpus.test)} messages of {', '.join(test.voices)}",
         f"  ({', '.join(f'{count} {name}' for name, count in acuities.most_common())}),",
         f"  {test.seen_in_training} of them worded exactly like a training message.",
+        *_second_reader(agreement(corpus)),
+        *([f"- Begun with the weights of `{begun_with}`, trained by the same recipe on fewer voices."] if begun_with else []),
         "- Made again with `aftercare train nlu`, measured again with `aftercare eval nlu --voices test`.",
         "",
         "## Figures on voices not trained on",
@@ -53,10 +56,26 @@ def write_card(folder: Path, encoder: Encoder, corpus: Corpus, recipe: Recipe, *
     lines += ["", "The epoch, the thresholds and the temperatures were chosen on the validation voices: their figures are flattered by that.", ""]
     lines += ["## Intents on the test voices", "", "| intent | messages | F1 |", "| --- | --- | --- |"]
     lines += [f"| `{name}` | {counts[name]} | {value:.2f} |" for name, value in test.overall.intent_f1.items()]
+    lines += ["", "## Spans on the test voices", "", "| span | marked | F1, exact borders |", "| --- | --- | --- |"]
+    marked = Counter(str(span.label) for example in corpus.test for span in example.spans)
+    lines += [f"| `{name}` | {marked[name]} | {value:.2f} |" for name, value in test.overall.span_f1_by_label.items()]
     lines += ["", "## Limits", "", _LIMITS, ""]
     (folder / CARD_FILE).write_text("\n".join(lines), encoding="utf-8")
     return test
 
 
+def _second_reader(found: Agreement | None) -> list[str]:
+    if found is None:
+        return []
+    return [
+        f"- Labels: of {found.messages} messages a second reader gave {found.same_intents:.0%} the same intents and {found.same_acuity:.0%} the same acuity",
+        f"  (kappa {found.acuity_kappa:.2f}).",
+    ]
+
+
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from care.acuity import Acuity
 from care.understanding import Intent, SpanLabel, SymptomStatus
+from nlu.borders import LabelledSpan, settled
 
 CORPORA = Path(__file__).parent / "corpora"
 Split = Literal["train", "validation", "test"]
@@ -20,14 +22,12 @@ _WRITTEN_STATUSES = [status for status in SymptomStatus if status is not Symptom
 _MARKED = re.compile(r"\[([^\[\]]*)\]\(([^()]*)\)")
 
 
-@dataclass(frozen=True)
-class LabelledSpan:
-    """Marked words: `text[start:end]` of their message. `status` is set on symptoms alone."""
+class Task(StrEnum):
+    """What is labelled in a message."""
 
-    label: SpanLabel
-    start: int
-    end: int
-    status: SymptomStatus | None = None
+    INTENTS = "intents"
+    ACUITY = "acuity"
+    SPANS = "spans"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Example:
     protocol: str | None = None
     age: float | None = None
     sex: Sex | None = None
+    known: frozenset[Task] = frozenset(Task)
+    """What the labels tell: a made or changed message is not trained on what it may have lost."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def read_voice(path: Path) -> list[Example]:
                     text,
                     tuple(dict.fromkeys(message.intents)),
                     message.acuity,
-                    spans,
+                    settled(text, spans),
                     message.protocol,
                     voice.age if message.age is None else message.age,
                     message.sex or voice.sex,

@@ -15,12 +15,17 @@ SHOWN = (
     ("intent_micro_f1", "intent micro-F1"),
     ("span_f1", "span F1 (exact borders)"),
     ("span_overlap_f1", "span F1 (overlap)"),
+    ("status_accuracy", "status of the symptoms found"),
+    ("status_f1", "F1 of denied, another's, past among them"),
     ("acuity_accuracy", "acuity accuracy"),
     ("emergency_sensitivity", "emergencies called emergency"),
     ("emergency_at_least_urgent", "emergencies called urgent or more"),
     ("over_call_rate", "self_care and routine called urgent or more"),
     ("under_call_rate", "urgent and emergency called less than urgent"),
+    ("false_alarm_rate", "no emergency, called one"),
     ("acuity_ece", "acuity calibration error"),
+    ("out_of_scope_rejected", "out of scope, rejected"),
+    ("false_rejections", "in scope, rejected"),
 )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from care.acuity import Acuity
-from care.understanding import Intent, SpanLabel
-from nlu.adapters import Target
+from care.understanding import Intent, SpanLabel, SymptomStatus
 
 ENCODER: Literal["all-MiniLM-L6-v2"] = "all-MiniLM-L6-v2"
 LABELS_FILE, WEIGHTS_FILE, CARD_FILE = "labels.json", "weights.safetensors", "model-card.md"
@@ -20,13 +20,45 @@ class ModelMismatch(Exception):
     """The weights, the label file and this code do not belong together; the message says which and the remedy."""
 
 
-class AdapterShape(BaseModel):
-    """Where the low-rank adapters sit and how large they are."""
+class Mode(StrEnum):
+    """How much of the base is trained: nothing, low-rank adapters, or the layers themselves."""
+
+    FROZEN = "frozen"
+    LORA = "lora"
+    FULL = "full"
+
+
+class Target(StrEnum):
+    """The linear layers of a transformer block that can be adapted, by their names in the base."""
+
+    QUERY = "query"
+    KEY = "key"
+    VALUE = "value"
+    ATTENTION_OUTPUT = "attention.output.dense"
+    INTERMEDIATE = "intermediate.dense"
+    OUTPUT = "output.dense"
+
+
+class Shape(BaseModel):
+    """The network's trained parts. `frozen_layers` of the base, counted from below, stay as they came; the embeddings always do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    mode: Mode
+    frozen_layers: int = Field(ge=0, le=6)
     rank: int = Field(ge=1, le=64)
     alpha: float = Field(gt=0)
     targets: list[Target] = Field(min_length=1)
+    span_width: int = Field(ge=16, le=1024, description="Width of the layer before the span heads.")
+    gazetteer: bool = Field(description="Whether the network is told what the gazetteer knows each word as.")
+
+
+class Leaning(BaseModel):
+    """The probability at or above which at least this acuity is called."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    routine: float = Field(0.5, gt=0, lt=1)
+    urgent: float = Field(0.5, gt=0, lt=1)
+    emergency: float = Field(0.5, gt=0, lt=1)
 
 
 class Temperatures(BaseModel):
@@ -39,18 +71,28 @@ class Temperatures(BaseModel):
 
 
 class LabelFile(BaseModel):
-    """`labels.json`. The order of `intents`, `acuities` and `spans` is the order of the heads' outputs."""
+    """`labels.json`. The order of `intents`, `acuities`, `spans` and `statuses` is the order of the heads' outputs.
+
+    An intent is answered at its threshold; where none reaches its own, the most probable at `least`. `outside` is added to the
+    logit of "no span" before the tags are read. `members` networks are averaged.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     encoder: Literal["all-MiniLM-L6-v2"] = ENCODER
-    adapters: AdapterShape
+    shape: Shape
+    members: int = Field(1, ge=1, le=8)
     intents: list[Intent]
     acuities: list[Acuity]
     spans: list[SpanLabel]
+    statuses: list[SymptomStatus]
     thresholds: dict[Intent, float]
-    temperatures: Temperatures
+    least: float = Field(1.0, ge=0, le=1)
+    leaning: Leaning = Leaning()
+    outside: float = 0.0
+    temperatures: Temperatures = Temperatures()
     prior: dict[Acuity, float]
+    gazetteer_sha256: str
     weights_sha256: str
 
     @model_validator(mode="after")
@@ -59,22 +101,20 @@ class LabelFile(BaseModel):
             ("intents", self.intents, Intent),
             ("acuities", self.acuities, Acuity),
             ("spans", self.spans, SpanLabel),
+            ("statuses", self.statuses, SymptomStatus),
         ):
             if sorted(listed) != sorted(known):
                 raise ValueError(f"{name} are not the ones this code knows: {sorted(set(map(str, known)) ^ set(map(str, listed)))}")
         if set(self.thresholds) != set(self.intents):
             raise ValueError("thresholds must name every intent once")
+        if self.acuities != list(Acuity):
+            raise ValueError("acuities must stand from the mildest to the most serious")
         return self
 
     @property
     def version(self) -> str:
         """Names these weights with their labels in stored evidence."""
         return f"nlu-{self.weights_sha256[:6]}-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:6]}"
-
-    @property
-    def tags(self) -> int:
-        """How many token classes there are: outside, and a begin and an inside for each span label."""
-        return 1 + 2 * len(self.spans)
 
 
 def tag_of(label_index: int, *, begins: bool) -> int:
@@ -91,7 +131,7 @@ def read_labels(folder: Path) -> LabelFile:
     """The label file of `folder`, checked against the weights beside it. Raises `ModelMismatch`."""
     for name in (LABELS_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise ModelMismatch(f"{folder / name} is missing; train with `python -m nlu.train --out {folder}` or name another folder with --model")
+            raise ModelMismatch(f"{folder / name} is missing; train with `aftercare train nlu --out {folder}` or name another folder with --model")
     try:
         labels = LabelFile.model_validate_json((folder / LABELS_FILE).read_bytes())
     except ValidationError as error:

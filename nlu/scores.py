@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel
 
 from care.acuity import Acuity
-from care.understanding import Understanding
+from care.understanding import Intent, SpanLabel, SymptomStatus, Understanding
 from nlu.corpus import Example
 
 _BINS = 10
@@ -19,7 +19,11 @@ class Scores(BaseModel):
 
     `intent_macro_f1` is over the intents that occur. A span is right when label, start and end are. `over_call_rate` is the share of
     `self_care` and `routine` messages that were called `urgent` or `emergency`; `under_call_rate` the share of `urgent` and `emergency`
-    ones called less than `urgent`. `acuity_ece` is the expected calibration error of the most probable acuity over ten equal bins.
+    ones called less than `urgent`; `false_alarm_rate` the share of all that are no emergency and were called one. What is called is
+    the level under the thresholds that lean to the serious side; `acuity_accuracy` and `acuity_ece`, the expected calibration error
+    over ten equal bins, are of the most probable level. `status_accuracy` is over the symptoms found with the right borders,
+    `status_f1` the mean F1 of the denied, another's and past ones among them. A message is rejected where the answer is out of scope,
+    or no intent at all.
     """
 
     messages: int
@@ -28,14 +32,20 @@ class Scores(BaseModel):
     intent_exact: float | None
     span_f1: float | None
     span_overlap_f1: float | None
+    status_accuracy: float | None
+    status_f1: float | None
     acuity_accuracy: float | None
     emergencies: int
     emergency_sensitivity: float | None
     emergency_at_least_urgent: float | None
     over_call_rate: float | None
     under_call_rate: float | None
+    false_alarm_rate: float | None
     acuity_ece: float | None
+    out_of_scope_rejected: float | None
+    false_rejections: float | None
     intent_f1: dict[str, float]
+    span_f1_by_label: dict[str, float]
 
 
 def f1(right: int, predicted: int, wanted: int) -> float | None:
@@ -59,23 +69,59 @@ def score(examples: list[Example], answers: list[Understanding]) -> Scores:
     emergencies = [called for label, called in pairs if label is Acuity.EMERGENCY]
     serious = [called for label, called in pairs if label.rank >= Acuity.URGENT.rank]
     mild = [called for label, called in pairs if label.rank < Acuity.URGENT.rank]
-    confident = [(answer.acuity[answer.acuity_level], label is answer.acuity_level) for (label, _), answer in zip(pairs, answers, strict=True)]
+    calm = [called for label, called in pairs if label is not Acuity.EMERGENCY]
+    probable = [most_probable(answer) for answer in answers]
+    confident = [(answer.acuity[level], example.acuity is level) for example, answer, level in zip(examples, answers, probable, strict=True)]
+    statuses = _statuses(examples, answers)
+    foreign = [rejected(answer) for example, answer in zip(examples, answers, strict=True) if Intent.OUT_OF_SCOPE in example.intents]
+    ours = [rejected(answer) for example, answer in zip(examples, answers, strict=True) if Intent.OUT_OF_SCOPE not in example.intents]
     return Scores(
         messages=len(examples),
         intent_macro_f1=_mean(by_intent.values()),
         intent_micro_f1=f1(right.total(), predicted.total(), wanted.total()),
         intent_exact=_mean({intent.name for intent in answer.intents} == set(example.intents) for example, answer in zip(examples, answers, strict=True)),
-        span_f1=_span_f1(examples, answers, exact=True),
-        span_overlap_f1=_span_f1(examples, answers, exact=False),
-        acuity_accuracy=_mean(label is called for label, called in pairs),
+        span_f1=span_f1(examples, answers, exact=True),
+        span_overlap_f1=span_f1(examples, answers, exact=False),
+        status_accuracy=_mean(label is answer for label, answer in statuses),
+        status_f1=_mean(
+            f1(sum(a is b is status for a, b in statuses), sum(b is status for _, b in statuses), sum(a is status for a, _ in statuses)) or 0.0
+            for status in sorted({label for label, _ in statuses} - {SymptomStatus.PRESENT})
+        ),
+        acuity_accuracy=_mean(hit for _, hit in confident),
         emergencies=len(emergencies),
         emergency_sensitivity=_mean(called is Acuity.EMERGENCY for called in emergencies),
         emergency_at_least_urgent=_mean(called.rank >= Acuity.URGENT.rank for called in emergencies),
         over_call_rate=_mean(called.rank >= Acuity.URGENT.rank for called in mild),
         under_call_rate=_mean(called.rank < Acuity.URGENT.rank for called in serious),
+        false_alarm_rate=_mean(called is Acuity.EMERGENCY for called in calm),
         acuity_ece=calibration_error(confident),
+        out_of_scope_rejected=_mean(foreign),
+        false_rejections=_mean(ours),
         intent_f1=by_intent,
+        span_f1_by_label={str(label): value for label in SpanLabel if (value := span_f1(examples, answers, exact=True, label=label)) is not None},
     )
+
+
+def most_probable(answer: Understanding) -> Acuity:
+    """The level with the highest probability."""
+    return max(answer.acuity, key=lambda level: answer.acuity[level])
+
+
+def rejected(answer: Understanding) -> bool:
+    """Whether the message is answered as out of scope, or as not understood."""
+    return not answer.intents or any(intent.name is Intent.OUT_OF_SCOPE for intent in answer.intents)
+
+
+def _statuses(examples: list[Example], answers: list[Understanding]) -> list[tuple[SymptomStatus, SymptomStatus]]:
+    """The labelled and the answered status of every symptom found with the right borders."""
+    pairs = []
+    for example, answer in zip(examples, answers, strict=True):
+        found = {(span.start, span.end): span.status for span in answer.spans if span.status is not None}
+        for span in example.spans:
+            status = found.get((span.start, span.end))
+            if span.status is not None and status is not None:
+                pairs.append((span.status, status))
+    return pairs
 
 
 def calibration_error(confident: list[tuple[float, bool]]) -> float | None:
@@ -87,11 +133,12 @@ def calibration_error(confident: list[tuple[float, bool]]) -> float | None:
     return sum(distances) / len(confident) if confident else None
 
 
-def _span_f1(examples: list[Example], answers: list[Understanding], *, exact: bool) -> float | None:
+def span_f1(examples: list[Example], answers: list[Understanding], *, exact: bool, label: SpanLabel | None = None) -> float | None:
+    """The F1 of the spans, of one label or all, with exact borders or as soon as two of a label touch."""
     hits = missed = predicted = wanted = 0
     for example, answer in zip(examples, answers, strict=True):
-        found = [(span.label, span.start, span.end) for span in answer.spans]
-        labelled = [(span.label, span.start, span.end) for span in example.spans]
+        found = [(span.label, span.start, span.end) for span in answer.spans if label in {None, span.label}]
+        labelled = [(span.label, span.start, span.end) for span in example.spans if label in {None, span.label}]
         predicted += len(found)
         wanted += len(labelled)
         if exact:

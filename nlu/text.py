@@ -8,6 +8,10 @@ from dataclasses import dataclass
 _DROPPED = {"Cf", "Cs", "Co", "Cn", "Sk"}
 """Invisible formatting (zero-width, direction marks), surrogates, private use, unassigned; skin tones of emoji."""
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
+MAX_PREPARED = 8_000
+"""Characters that are prepared, of the original and of what it becomes: 256 tokens of ordinary writing are about 1,200, but an emoji's name is 30."""
+_MAX_MARKS = 30
+"""Marks on one letter that are read with it; the time to compose more grows with their square."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +28,17 @@ class Prepared:
 
 
 def prepare(raw: str) -> Prepared:
-    """`raw` in NFKC, without invisible characters, controls as spaces, emoji and other symbols as their Unicode names. Never raises."""
+    """The first `MAX_PREPARED` characters of `raw` in NFKC, without invisible ones, controls as spaces, emoji and other signs as their names. Never raises."""
+    raw = raw[:MAX_PREPARED]
     if raw.isascii() and raw.isprintable():
         return Prepared(raw, range(len(raw)), range(1, len(raw) + 1))
     pieces: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
     at = 0
-    while at < len(raw):
+    while at < len(raw) and len(starts) < MAX_PREPARED:
         end = at + 1
-        while end < len(raw) and unicodedata.combining(raw[end]):
+        while end < min(len(raw), at + _MAX_MARKS) and unicodedata.combining(raw[end]):
             end += 1
         shown = _shown(raw[at:end])
         pieces.append(shown)

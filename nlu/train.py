@@ -1,4 +1,4 @@
-"""Trains the encoder: `python -m nlu.train --recipe nlu/recipes/reference.yaml --out nlu/weights`."""
+"""Trains the encoder: `aftercare train nlu`, or `python -m nlu.train --recipe nlu/recipes/reference.yaml --out nlu/weights`."""
 
 from __future__ import annotations
 
@@ -14,117 +14,125 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
+from transformers import get_cosine_schedule_with_warmup
 
 from care.acuity import Acuity
 from care.settings import settings
-from care.understanding import Intent, SpanLabel
-from nlu.augment import augmented, may_preface
-from nlu.calibrate import best_temperatures, best_thresholds
+from nlu.augment import Augmenter
 from nlu.card import write_card
 from nlu.corpus import CORPORA, Corpus, CorpusInvalid, Example, read_corpus
-from nlu.evaluate import answers_to
-from nlu.labels import LABELS_FILE, WEIGHTS_FILE, AdapterShape, LabelFile, Temperatures, tag_of, weights_digest
-from nlu.model import DEFAULT_MODEL, Encoder, MultiTask
+from nlu.gazetteer import Gazetteer, build
+from nlu.labels import ModelMismatch, read_labels
+from nlu.model import DEFAULT_MODEL, Encoder, MultiTask, first_member, load_trained
 from nlu.recipe import Recipe, RecipeInvalid, read_recipe
+from nlu.saving import calibrated, save
 from nlu.scores import Scores, score
-from nlu.tokens import Tokenised, batch_of, tokenise
+from nlu.targets import Loss, disagreement, targets_of
+from nlu.templates import TEMPLATES, Templates, read_templates
+from nlu.tokens import batch_of, tokenise
 
-INTENTS, ACUITIES, SPANS = list(Intent), list(Acuity), list(SpanLabel)
-_IGNORED = -100
 REFERENCE = Path(__file__).parent / "recipes" / "reference.yaml"
+_CHECKPOINT = "checkpoint-{seed}.pt"
+_SHOWN = ("intent_macro_f1", "span_f1", "acuity_accuracy", "emergency_sensitivity", "false_alarm_rate")
 
 
 @dataclass(frozen=True)
-class Targets:
-    """What the heads should say for a batch: `(texts, intents)`, `(texts,)`, `(texts, tokens)`."""
+class Materials:
+    """What every network of a run is trained with."""
 
-    intents: Any
-    acuity: Any
-    tags: Any
+    recipe: Recipe
+    corpus: Corpus
+    templates: Templates
+    gazetteer: Gazetteer
+    start: Path | None = None
+    """A model of the same shape whose weights the networks begin with."""
+
+    @property
+    def prior(self) -> dict[Acuity, float]:
+        """How often each acuity is, for a message in which there is nothing to read."""
+        counts = Counter(example.acuity for example in self.corpus.train)
+        return {level: (counts[level] + 1) / (len(self.corpus.train) + len(Acuity)) for level in Acuity}
 
 
-def targets_of(examples: list[Example], tokenised: list[Tokenised]) -> Targets:
-    """The labels of the examples as tensors; special tokens and padding are ignored."""
-    intents = torch.zeros(len(examples), len(INTENTS))
-    tags = torch.full((len(examples), max(len(tokens.ids) for tokens in tokenised)), _IGNORED)
-    for row, (example, tokens) in enumerate(zip(examples, tokenised, strict=True)):
-        for intent in example.intents:
-            intents[row, INTENTS.index(intent)] = 1
-        begun: set[int] = set()
-        for column, place in enumerate(tokens.places):
-            if place is None:
-                continue
-            inside = next((number for number, span in enumerate(example.spans) if span.start < place[1] and place[0] < span.end), None)
-            tags[row, column] = 0 if inside is None else tag_of(SPANS.index(example.spans[inside].label), begins=inside not in begun)
-            begun |= set() if inside is None else {inside}
-    return Targets(intents, torch.tensor([ACUITIES.index(example.acuity) for example in examples]), tags)
+@dataclass(frozen=True)
+class Trained:
+    """The networks of a run, one a seed, each as its best epoch left it."""
+
+    networks: list[Any]
+    epochs: list[int]
 
 
 class Trainer:
-    """One training run: `fit` leaves the best weights on disk."""
+    """Trains one network, from one seed."""
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, logs: SummaryWriter) -> None:
-        self.recipe, self.corpus, self.logs = recipe, corpus, logs
-        self.rng = random.Random(recipe.seed)  # noqa: S311
-        torch.manual_seed(recipe.seed)
+    def __init__(self, materials: Materials, seed: int) -> None:
+        recipe = materials.recipe
+        self.materials, self.recipe, self.seed = materials, recipe, seed
+        torch.manual_seed(seed)
         torch.set_num_threads(recipe.threads)
-        shape = recipe.adapters
-        self.shape = AdapterShape(rank=shape.rank, alpha=shape.alpha, targets=shape.targets)
-        self.network = MultiTask(self.shape, shape.dropout)
-        counts = Counter(example.acuity for example in corpus.train)
-        self.prior = {level: (counts[level] + 1) / (len(corpus.train) + len(ACUITIES)) for level in ACUITIES}
-        balance = torch.tensor([self.prior[level] ** -recipe.acuity_balance for level in ACUITIES])
-        self.intent_loss = nn.BCEWithLogitsLoss(pos_weight=torch.full((len(INTENTS),), recipe.positive_weight))
-        self.acuity_loss = nn.CrossEntropyLoss(weight=balance / balance.mean())
-        self.tag_loss = nn.CrossEntropyLoss(ignore_index=_IGNORED)
-        heads: list[Any] = []
-        adapters: list[Any] = []
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                (adapters if name.startswith("bert.") else heads).append(parameter)
-        groups = [{"params": adapters, "lr": recipe.learning_rate}, {"params": heads, "lr": recipe.head_learning_rate}]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-        self.steps = recipe.epochs * -(-len(corpus.train) // recipe.batch_size)
-        warm = max(1, int(self.steps * recipe.warmup))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: min((step + 1) / warm, max(0.02, (self.steps - step) / max(1, self.steps - warm)))
-        )
+        self.rng = random.Random(seed)  # noqa: S311
+        self.augmenter = Augmenter(materials.corpus.train, recipe.augment, materials.templates, self.rng)
+        self.loss = Loss(recipe, materials.corpus.train)
+        self.network = MultiTask(recipe.shape, materials.gazetteer.width, dropout=recipe.dropout, adapter_dropout=recipe.adapter_dropout)
+        if materials.start:
+            load_trained([self.network], first_member(materials.start), materials.start)
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
+        self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        named = [(name, parameter) for name, parameter in self.network.named_parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [parameter for name, parameter in named if name.startswith("bert.")], "lr": recipe.learning_rate},
+            {"params": [parameter for name, parameter in named if not name.startswith("bert.")], "lr": recipe.head_learning_rate},
+        ]
+        self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=recipe.weight_decay)
+        self.steps_an_epoch = -(-len(self.augmenter.epoch()) // recipe.batch_size)
+        steps = recipe.epochs * self.steps_an_epoch
+        self.schedule = get_cosine_schedule_with_warmup(self.optimizer, int(steps * recipe.warmup), int(steps * 1.03))
 
-    def fit(self, console: Console, folder: Path) -> int:
-        """Trains until the recipe's epochs are done or validation stops improving; answers the best epoch, which lies in `folder`."""
-        best, best_epoch = -1.0, 0
+    def fit(self, console: Console, logs: SummaryWriter, checkpoints: Path | None, best_so_far: Any, *, to_the_end: bool = False) -> int:
+        """Trains until the epochs are done or validation stops improving; answers the best epoch.
+
+        At each new best `best_so_far` is called with the network. A run that was cut off goes on from its checkpoint. One that goes
+        `to_the_end` looks at the validation voices after its last epoch alone.
+        """
+        checkpoint = checkpoints / _CHECKPOINT.format(seed=self.seed) if checkpoints else None
+        best, best_epoch, done = self._resumed(checkpoint)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("training", total=self.steps)
-            for epoch in range(1, self.recipe.epochs + 1):
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            task = progress.add_task(f"seed {self.seed}", total=self.recipe.epochs * self.steps_an_epoch, completed=done * self.steps_an_epoch)
+            for epoch in range(done + 1, self.recipe.epochs + 1):
+                began = time.monotonic()
                 loss = self._epoch(lambda: progress.advance(task))
-                scores = self._validate()
-                quality = _quality(scores)
-                for name in ("intent_macro_f1", "span_f1", "acuity_accuracy", "emergency_sensitivity", "over_call_rate"):
-                    self.logs.add_scalar(f"validation/{name}", getattr(scores, name) or 0.0, epoch)
-                self.logs.add_scalar("train/loss", loss, epoch)
-                progress.console.print(
-                    f"epoch {epoch}: loss {loss:.3f}, validation intents {scores.intent_macro_f1 or 0:.3f}, "
-                    f"spans {scores.span_f1 or 0:.3f}, acuity {scores.acuity_accuracy or 0:.3f}, "
-                    f"emergencies {scores.emergency_sensitivity or 0:.3f}"
-                )
-                if quality > best:
-                    best, best_epoch = quality, epoch
-                    self.save(folder)
-                elif epoch - best_epoch >= self.recipe.patience:
-                    progress.console.print(f"no better for {self.recipe.patience} epochs: stopped")
+                seconds = time.monotonic() - began
+                if to_the_end and epoch < self.recipe.epochs:
+                    continue
+                scores = self.validate()
+                for name in _SHOWN:
+                    logs.add_scalar(f"{self.seed}/validation/{name}", getattr(scores, name) or 0.0, epoch)
+                logs.add_scalar(f"{self.seed}/train/loss", loss, epoch)
+                shown = ", ".join(f"{name} {getattr(scores, name) or 0:.3f}" for name in _SHOWN)
+                console.print(f"seed {self.seed}, epoch {epoch}: loss {loss:.3f}, {shown}; {seconds:.0f} s", soft_wrap=True)
+                if quality(scores) > best:
+                    best, best_epoch = quality(scores), epoch
+                    best_so_far(self.average.module)
+                if checkpoint:
+                    self._keep(checkpoint, best, best_epoch, epoch)
+                if epoch - best_epoch >= self.recipe.patience:
+                    console.print(f"no better for {self.recipe.patience} epochs: stopped")
                     break
         return best_epoch
 
+    def validate(self) -> Scores:
+        """The figures of the averaged network on the validation voices, thresholds chosen there."""
+        validation = self.materials.corpus.validation
+        _, answers = calibrated([self.average.module], self.recipe.shape, self.materials.gazetteer, validation, self.materials.prior)
+        return score(validation, answers)
+
     def _epoch(self, advance: Any) -> float:
         self.network.train()
-        prefaces = [example for example in self.corpus.train if may_preface(example)]
-        examples = [augmented(example, prefaces, self.recipe.augment, self.rng) for example in self.corpus.train]
-        self.rng.shuffle(examples)
-        size = self.recipe.batch_size
+        examples, size = self.augmenter.epoch(), self.recipe.batch_size
         pool = 8 * size
         # similar lengths together within a pool of eight batches: little padding, still shuffled
         ordered = [example for at in range(0, len(examples), pool) for example in sorted(examples[at : at + pool], key=lambda one: len(one.text))]
@@ -132,63 +140,94 @@ class Trainer:
         self.rng.shuffle(batches)
         total = 0.0
         for batch in batches:
-            loss = self._loss(batch)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_([parameter for parameter in self.network.parameters() if parameter.requires_grad], 1.0)
+            total += self._backward(batch)
+            nn.utils.clip_grad_norm_(self.trained, 1.0)
             self.optimizer.step()
             self.schedule.step()
-            total += float(loss.detach())
+            self.average.update_parameters(self.network)
             advance()
         return total / len(batches)
 
-    def _loss(self, examples: list[Example]) -> Any:
+    def _backward(self, examples: list[Example]) -> float:
+        recipe = self.recipe
         tokenised = [tokenise(example.text) for example in examples]
         targets = targets_of(examples, tokenised)
-        logits = self.network(batch_of(tokenised))
-        weights = self.recipe.loss
-        return (
-            weights.intents * self.intent_loss(logits.intents, targets.intents)
-            + weights.acuity * self.acuity_loss(logits.acuity, targets.acuity)
-            + weights.spans * self.tag_loss(logits.tags.flatten(0, 1), targets.tags.flatten())
-        )
+        batch = batch_of(tokenised, self.materials.gazetteer)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bfloat16):
+            vectors = self.network.embedded(batch)
+            if recipe.adversarial and not vectors.requires_grad:
+                vectors.requires_grad_()
+            if recipe.adversarial:
+                vectors.retain_grad()
+            logits = self.network(batch, vectors)
+            again = self.network(batch) if recipe.agreement else None
+        loss = self.loss(logits, targets)
+        if again is not None:
+            loss = (loss + self.loss(again, targets)) / 2 + recipe.agreement * disagreement(logits, again)
+        loss.backward()
+        if recipe.adversarial:
+            uphill = vectors.grad / (vectors.grad.norm(dim=(1, 2), keepdim=True) + 1e-9)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bfloat16):
+                pushed = self.network(batch, self.network.embedded(batch) + recipe.adversarial * uphill)
+            self.loss(pushed, targets).backward()
+        return float(loss.detach())
 
-    def labels(self, weights_sha256: str, temperatures: Temperatures, thresholds: dict[Intent, float]) -> LabelFile:
-        """The label file for the weights as they are."""
-        return LabelFile(
-            adapters=self.shape,
-            intents=INTENTS,
-            acuities=ACUITIES,
-            spans=SPANS,
-            thresholds=thresholds,
-            temperatures=temperatures,
-            prior=self.prior,
-            weights_sha256=weights_sha256,
-        )
+    def _keep(self, checkpoint: Path, best: float, best_epoch: int, epoch: int) -> None:
+        """Writes all that a run needs to go on; whole or not at all."""
+        trained = {name for name, parameter in self.network.named_parameters() if parameter.requires_grad}
+        state = {
+            "network": {name: value for name, value in self.network.state_dict().items() if name in trained},
+            "average": {name: value for name, value in self.average.module.state_dict().items() if name in trained},
+            "averaged": self.average.n_averaged,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": (self.rng.getstate(), torch.get_rng_state()),
+            "progress": (best, best_epoch, epoch),
+        }
+        unfinished = checkpoint.with_suffix(".part")
+        torch.save(state, unfinished)
+        unfinished.replace(checkpoint)
 
-    def _validate(self) -> Scores:
-        plain = self.labels("", Temperatures(), dict.fromkeys(INTENTS, 0.5))
-        return score(self.corpus.validation, answers_to(Encoder(self.network, plain), [example.text for example in self.corpus.validation]))
-
-    def save(self, folder: Path) -> None:
-        """Writes weights and label file, thresholds and temperatures chosen on the validation voices."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenised = [tokenise(example.text) for example in self.corpus.validation]
-        wanted = targets_of(self.corpus.validation, tokenised)
-        plain = Encoder(self.network, self.labels("", Temperatures(), dict.fromkeys(INTENTS, 0.5)))
-        parts = [plain.logits(tokenised[at : at + 32]) for at in range(0, len(tokenised), 32)]
-        intents, acuity = torch.cat([part.intents for part in parts]), torch.cat([part.acuity for part in parts])
-        temperatures = best_temperatures(intents, acuity, wanted.intents, wanted.acuity)
-        thresholds = best_thresholds(torch.sigmoid(intents / temperatures.intents), wanted.intents, INTENTS)
-        save_file(self.network.trained_state(), str(folder / WEIGHTS_FILE))
-        labels = self.labels(weights_digest(folder), temperatures, thresholds)
-        (folder / LABELS_FILE).write_text(labels.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    def _resumed(self, checkpoint: Path | None) -> tuple[float, int, int]:
+        if checkpoint is None or not checkpoint.exists():
+            return -9.0, 0, 0
+        state = torch.load(checkpoint, weights_only=True)
+        self.network.load_state_dict(state["network"], strict=False)
+        self.average.module.load_state_dict(state["average"], strict=False)
+        self.average.n_averaged.copy_(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        version, numbers, spare = state["random"][0]
+        self.rng.setstate((version, tuple(numbers), spare))
+        torch.set_rng_state(state["random"][1])
+        progress: tuple[float, int, int] = state["progress"]
+        return progress
 
 
-def _quality(scores: Scores) -> float:
+def quality(scores: Scores) -> float:
     """What early stopping looks at: the three tasks alike, with the emergencies found and the needless alarms."""
-    acuity = (scores.acuity_accuracy or 0.0) + (scores.emergency_sensitivity or 0.0) - (scores.over_call_rate or 0.0)
+    acuity = (scores.acuity_accuracy or 0.0) + (scores.emergency_sensitivity or 0.0) - (scores.false_alarm_rate or 0.0)
     return (scores.intent_macro_f1 or 0.0) + (scores.span_f1 or 0.0) + acuity
+
+
+def train(materials: Materials, out: Path, console: Console, logs: SummaryWriter, checkpoints: Path | None = None, *, to_the_end: bool = False) -> Trained:
+    """Trains a network a seed; the best so far, and those before it, lie in `out`."""
+    finished: list[Any] = []
+    epochs = []
+    for seed in materials.recipe.seeds:
+        trainer = Trainer(materials, seed)
+        states: list[dict[str, Any]] = []
+
+        def keep(network: Any, states: list[dict[str, Any]] = states) -> None:
+            states[:] = [network.trained_state()]
+            save(out, [*finished, network], materials.recipe.shape, materials.gazetteer, materials.corpus.validation, materials.prior)
+
+        epochs.append(trainer.fit(console, logs, checkpoints, keep, to_the_end=to_the_end))
+        if states:
+            trainer.network.load_state_dict({name: value.float() for name, value in states[0].items()}, strict=False)
+        finished.append(trainer.network)
+    return Trained(finished, epochs)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -197,24 +236,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--recipe", type=Path, default=REFERENCE, help="settings of the run (default: the reference recipe)")
     parser.add_argument("--out", type=Path, default=DEFAULT_MODEL, help="folder for the weights (default: nlu/weights)")
     parser.add_argument("--corpus", type=Path, default=CORPORA, help="folder with voices/ and splits.yaml (default: nlu/corpora)")
-    parser.add_argument("--logs", type=Path, help="folder for TensorBoard (default: runs/nlu under the home folder)")
+    parser.add_argument("--run", type=Path, help="folder for TensorBoard and checkpoints; a run that was cut off goes on from them (default: a new one)")
+    parser.add_argument("--start", type=Path, help="begin with the weights of this folder, of the same shape: for voices that came later")
+    parser.add_argument("--ablation", action="store_true", help="train short runs instead, each setting changed alone, and write ablation.md to --out")
     options = parser.parse_args(arguments)
     console = Console()
     try:
-        recipe, corpus = read_recipe(options.recipe), read_corpus(options.corpus)
-    except (RecipeInvalid, CorpusInvalid) as error:
+        recipe, corpus, templates = read_recipe(options.recipe), read_corpus(options.corpus), read_templates(TEMPLATES)
+        if options.ablation:
+            from nlu.ablation import ablate
+
+            ablate(options.recipe, options.out, corpus, templates, console)
+            return 0
+        return _run(options, recipe, corpus, templates, console)
+    except (RecipeInvalid, CorpusInvalid, ModelMismatch) as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _run(options: argparse.Namespace, recipe: Recipe, corpus: Corpus, templates: Templates, console: Console) -> int:
     console.print(f"{len(corpus.train)} messages to train on, {len(corpus.validation)} to validate, {len(corpus.test)} to test")
-    logs = SummaryWriter(str(options.logs or settings().home / "runs" / "nlu" / time.strftime("%Y%m%d-%H%M%S")))
+    run = options.run or settings().home / "runs" / "nlu" / time.strftime("%Y%m%d-%H%M%S")
+    run.mkdir(parents=True, exist_ok=True)
+    logs = SummaryWriter(str(run))
     began = time.monotonic()
-    trainer = Trainer(recipe, corpus, logs)
-    epoch = trainer.fit(console, options.out)
+    begun_with = read_labels(options.start).version if options.start else ""
+    trained = train(Materials(recipe, corpus, templates, build(), options.start), options.out, console, logs, run)
     seconds = time.monotonic() - began
     logs.close()
     encoder = Encoder.load(options.out)
-    write_card(options.out, encoder, corpus, recipe, epoch=epoch, seconds=seconds)
-    console.print(f"{encoder.version} written to {options.out} (best epoch {epoch}, {seconds:.0f} s)")
+    write_card(options.out, encoder, corpus, recipe, epochs=trained.epochs, seconds=seconds, begun_with=begun_with)
+    console.print(f"{encoder.version} written to {options.out} (best epoch {', '.join(map(str, trained.epochs))}; {seconds:.0f} s)")
     return 0
 
 

@@ -171,6 +171,10 @@ def start_service(home: Path, first_port: int = 18080, **variables: str) -> Iter
     if not (envs / "vllm/bin/python").exists():
         pytest.skip("the engines' environments are missing: run `make envs`")
     (home / "envs").symlink_to(envs)
+    exports = Path(__file__).parents[1] / "var/models/nlu"
+    exports.mkdir(parents=True, exist_ok=True)
+    (home / "models").mkdir(exist_ok=True)
+    (home / "models/nlu").symlink_to(exports)
     running = Service(home, first_port, **variables)
     started = running.run("up", "--detach")
     assert started.returncode == 0, started.stdout + started.stderr

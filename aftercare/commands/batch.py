@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import track
 
 from aftercare.assembly import build_triage, build_understander
 from aftercare.failure import CommandFailed
+from care.clock import service_clock
+from care.moments import moments_in
+from care.quantities import quantities_in
 from care.settings import settings
 from care.triage.model import PatientContext, Report
 from care.triage.service import TriageService
@@ -81,11 +84,13 @@ def triage_line(line: BatchLine) -> dict[str, object]:
 
 
 def parse_line(line: BatchLine) -> dict[str, object]:
-    """What one message means. Raises `CommandFailed` where the nlu service is away."""
+    """What one message means, with the quantities and times it names. Raises `CommandFailed` where the nlu service is away."""
     try:
-        return {"id": line.id, **_understander().understand(line.text).model_dump(mode="json")}
+        understood = _understander().understand(line.text).model_dump(mode="json")
     except UnderstandingUnavailable as error:
         raise CommandFailed(f"{error}; start it with `aftercare up`") from error
+    typed: dict[str, Sequence[object]] = {"quantities": quantities_in(line.text), "moments": moments_in(line.text, service_clock().now())}
+    return {"id": line.id, **understood, **{name: [TypeAdapter(type(each)).dump_python(each, mode="json") for each in found] for name, found in typed.items()}}
 
 
 @cache

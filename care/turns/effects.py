@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from care.escalations.service import TIME_TO_ACT, Cause, raise_escalation
+from care.moments import named_times
 from care.patients.consent import record_consent
-from care.storage.tables import Answer, Contact, ContactState, Escalation, EscalationState, Inbound, ReportRow
+from care.storage.tables import Answer, Contact, ContactState, Escalation, EscalationState, Inbound, Patient, ReportRow
 from care.turns.dialogue import AnswerEffect, ConsentEffect, ContactDoneEffect, Effect, EscalationEffect, ReportEffect
 
 
@@ -27,7 +28,8 @@ def carry_out(session: Session, inbound: Inbound, effects: Sequence[Effect], at:
             case EscalationEffect():
                 evidence = {"triage": report.triage.model_dump(mode="json")} if report else {}
                 if not _joined(session, inbound, effect, evidence, at):
-                    cause = Cause(f"{effect.reason}:{inbound.id}:{number}", effect.reason, effect.acuity, effect.summary, inbound.id, evidence)
+                    summary = f"{effect.summary}{_named_times(session, inbound) if effect.reason == 'appointment' else ''}"
+                    cause = Cause(f"{effect.reason}:{inbound.id}:{number}", effect.reason, effect.acuity, summary, inbound.id, evidence)
                     raise_escalation(session, inbound.patient_id, cause, at)
             case ConsentEffect():
                 record_consent(
@@ -41,6 +43,12 @@ def carry_out(session: Session, inbound: Inbound, effects: Sequence[Effect], at:
                 )
             case ContactDoneEffect():
                 _finish_contact(session, effect, at)
+
+
+def _named_times(session: Session, inbound: Inbound) -> str:
+    """The days and hours that the patient named, on their calendar when they wrote."""
+    named = named_times(inbound.body, inbound.received_at, session.get_one(Patient, inbound.patient_id).timezone)
+    return f" Named: {'; '.join(named)}." if named else ""
 
 
 def _joined(session: Session, inbound: Inbound, effect: EscalationEffect, evidence: dict[str, Any], at: datetime) -> bool:

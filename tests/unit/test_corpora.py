@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
+from rapidfuzz import fuzz, process
 
 from care.acuity import Acuity
 from care.understanding import Intent, SpanLabel
-from nlu.augment import Augmentation, augmented, may_preface
-from nlu.corpus import CorpusInvalid, Example, MarkupInvalid, read_corpus, read_markup, read_voice
+from nlu.agreement import agreement
+from nlu.augment import Augmentation, Augmenter
+from nlu.corpus import CorpusInvalid, Example, MarkupInvalid, Task, read_corpus, read_markup, read_voice, words_of
+from nlu.templates import read_templates
 from nlu.text import prepare, without_surrogates
 
 
@@ -68,16 +72,44 @@ def test_the_shipped_corpus_is_whole_and_no_voice_is_in_two_splits() -> None:
     assert {example.acuity for example in corpus.test} == set(Acuity)
 
 
+def test_no_message_of_five_words_or_more_is_nearly_one_of_another_split() -> None:
+    corpus = read_corpus()
+    held_out = [words_of(example.text) for example in (*corpus.validation, *corpus.test)]
+    trained = {words_of(example.text) for example in corpus.train}
+    near = [text for text in trained if len(text.split()) >= 5 and process.extractOne(text, held_out, scorer=fuzz.ratio, score_cutoff=88)]
+    assert not near
+
+
+def test_a_second_reader_agrees_with_the_labels() -> None:
+    found = agreement(read_corpus())
+    assert found is not None and found.messages >= 150
+    assert found.same_intents >= 0.9 and found.acuity_kappa >= 0.8
+
+
+def _all_chances(chance: float) -> Augmentation:
+    return Augmentation.model_validate(dict.fromkeys(Augmentation.model_fields, chance))
+
+
 def test_augmentation_keeps_every_span_inside_its_text() -> None:
     corpus = read_corpus()
-    rng = random.Random(5)
-    always = Augmentation(typo=1, punctuation=1, shorthand=1, join=1)
-    prefaces = [example for example in corpus.train if may_preface(example)]
+    augmenter = Augmenter(corpus.train, _all_chances(1), read_templates(), random.Random(5))
     for example in corpus.train:
-        changed: Example = augmented(example, prefaces, always, rng)
+        changed: Example = augmenter.changed(example)
         own = changed.spans[len(changed.spans) - len(example.spans) :]
-        assert [span.label for span in own] == [span.label for span in example.spans]
+        assert [(span.label, span.status) for span in own] == [(span.label, span.status) for span in example.spans]
         assert all(0 <= span.start < span.end <= len(changed.text) for span in changed.spans)
+        assert all(one.end <= other.start for one, other in pairwise(changed.spans))
+
+
+def test_exchanged_words_leave_no_acuity_to_train_on_and_no_chance_changes_nothing() -> None:
+    corpus, templates = read_corpus(), read_templates()
+    exchange = Augmenter(corpus.train, _all_chances(0).model_copy(update={"exchange": 1.0}), templates, random.Random(6))
+    reports = [example for example in corpus.train if [span.label for span in example.spans] == [SpanLabel.SYMPTOM]]
+    changed = [exchange.changed(example) for example in reports]
+    assert sum(one.text != other.text for one, other in zip(reports, changed, strict=True)) > len(reports) / 2
+    assert not any(Task.ACUITY in example.known for example in changed)
+    still = Augmenter(corpus.train, _all_chances(0), templates, random.Random(6))
+    assert sorted(example.text for example in still.epoch()) == sorted(example.text for example in corpus.train)
 
 
 @pytest.mark.parametrize("raw", ["", "ch\u200best pa\u200bin", "\ufb01ne \u202ethanks", "👍🏽 ok", "e\u0301 bien", "ＦＥＶＥＲ", "a\x00b", "\ud800x", "१०१"])

@@ -54,6 +54,43 @@ def test_what_is_denied_or_of_another_is_found_but_not_present(text: str, absent
     assert absent not in present_symptoms(text)
 
 
+MISSPELT = {
+    "nausea": ["feeling nausious all day", "so nauseus", "nausiated again"],
+    "dizziness": ["this dizzyness wont stop", "dizyness all morning", "I feel dizzie"],
+    "diarrhoea": ["diahrea since yesterday", "bad diarhea", "diarreah again"],
+    "palpitations": ["heart palpatations", "getting palpitashuns"],
+    "tiredness": ["exausted all the time", "so much fatige"],
+    "trouble_sleeping": ["insomina for 3 nights", "insomnea again"],
+    "hiccups": ["hickups that wont stop", "hiccoughs and hicups"],
+    "constipation": ["constapated for 4 days", "constipasion"],
+    "vomiting": ["been vommiting since 4", "vomitting a lot"],
+    "headache": ["awful hedache", "headach since noon"],
+    "bruising": ["brusing on my leg", "bruisin everywhere"],
+    "mouth_sores": ["ulsers in my mouth", "mouth sorres"],
+    "numbness": ["nummness in my foot", "numbnes in my foot"],
+    "yellow_skin": ["jaundise", "jaundiced and jaundis"],
+    "poor_appetite": ["lost my apetite", "no appitite"],
+    "itching": ["itchyness on my arms", "so itchey"],
+    "heartburn": ["hartburn after meals", "heartbrun again"],
+    "swallowing_trouble": ["trouble swalowing", "difficulty swollowing"],
+    "cough": ["coffing a lot at night", "I keep coughin"],
+    "wheeze": ["weezing and tight", "wheezy and wheesing"],
+}
+FOUND_AT_LEAST = 0.75
+
+
+def test_misspelt_symptoms_are_found() -> None:
+    missed = [text for symptom, texts in MISSPELT.items() for text in texts if symptom not in present_symptoms(text)]
+    assert len(missed) <= (1 - FOUND_AT_LEAST) * sum(map(len, MISSPELT.values())), missed
+
+
+@pytest.mark.parametrize(
+    "text", ["I shouldnt be here", "the wifi is down", "see you tues", "theyre fine", "my wifes car", "Kenny and Rachel came", "lisinopril and metoprolol"]
+)
+def test_a_word_that_is_none_of_ours_is_not_bent_into_a_symptom(text: str) -> None:
+    assert present_symptoms(text) == []
+
+
 def test_an_affirmed_mention_goes_before_a_denied_one() -> None:
     assert present_symptoms("no fever yesterday. fever of 39 today") == ["fever"]
 

@@ -1,0 +1,89 @@
+"""From trained networks to the files that are served: thresholds and temperatures chosen on the validation voices, weights, labels, gazetteer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from care.acuity import Acuity
+from care.understanding import Understanding
+from nlu.calibrate import acuity_heat, best_heat, best_leaning, best_least, best_thresholds, intent_heat, level_probabilities
+from nlu.corpus import Example
+from nlu.gazetteer import GAZETTEER_FILE, Gazetteer
+from nlu.labels import LABELS_FILE, WEIGHTS_FILE, LabelFile, Shape, Temperatures, weights_digest
+from nlu.model import Encoder, Logits
+from nlu.scores import span_f1
+from nlu.targets import ACUITIES, IGNORED, INTENTS, SPANS, STATUSES, targets_of
+from nlu.tokens import Tokenised, tokenise
+
+_BATCH = 32
+_OUTSIDE = (-1.5, -1.0, -0.5, 0.0, 0.5)
+
+
+def calibrated(
+    networks: list[Any], shape: Shape, gazetteer: Gazetteer, held_out: list[Example], prior: dict[Acuity, float]
+) -> tuple[LabelFile, list[Understanding]]:
+    """The label file of the networks, but for the weights' digest, and their answers to the held-out messages that it was chosen on."""
+    plain = LabelFile(
+        shape=shape,
+        members=len(networks),
+        intents=INTENTS,
+        acuities=ACUITIES,
+        spans=SPANS,
+        statuses=STATUSES,
+        thresholds=dict.fromkeys(INTENTS, 0.5),
+        prior=prior,
+        gazetteer_sha256=gazetteer.digest,
+        weights_sha256="",
+    )
+    encoder = Encoder(networks, plain, gazetteer)
+    ordered = sorted(held_out, key=lambda example: len(example.text))
+    batches: list[tuple[list[Example], list[Tokenised], Logits]] = []
+    for at in range(0, len(ordered), _BATCH):
+        examples = ordered[at : at + _BATCH]
+        tokenised = [tokenise(example.text) for example in examples]
+        batches.append((examples, tokenised, encoder.logits(tokenised)))
+    targets = [targets_of(examples, tokenised) for examples, tokenised, _ in batches]
+    intents, wanted = torch.cat([logits.intents for _, _, logits in batches]), torch.cat([one.intents for one in targets])
+    acuity, level = torch.cat([logits.acuity for _, _, logits in batches]), torch.cat([one.acuity for one in targets])
+    tags = torch.cat([logits.tags.flatten(0, 1) for _, _, logits in batches])
+    marked = torch.cat([one.tags.flatten() for one in targets])
+    heats = Temperatures(
+        intents=intent_heat(intents, wanted),
+        acuity=acuity_heat(acuity, level),
+        spans=best_heat(lambda cooled: nn.functional.cross_entropy(cooled, marked, ignore_index=IGNORED), tags),
+    )
+    probabilities = torch.sigmoid(intents / heats.intents)
+    thresholds = best_thresholds(probabilities, wanted, INTENTS)
+    labels = plain.model_copy(
+        update={
+            "temperatures": heats,
+            "thresholds": thresholds,
+            "least": best_least(probabilities, wanted, list(thresholds.values()), INTENTS),
+            "leaning": best_leaning(level_probabilities(acuity / heats.acuity), level),
+        }
+    )
+
+    def answers(outside: float) -> list[Understanding]:
+        reader = Encoder(networks, labels.model_copy(update={"outside": outside}), gazetteer)
+        return [answer for examples, tokenised, logits in batches for answer, _ in reader.answers([example.text for example in examples], tokenised, logits)]
+
+    tried = {outside: answers(outside) for outside in _OUTSIDE}
+    outside = max(_OUTSIDE, key=lambda one: span_f1(ordered, tried[one], exact=True) or 0.0)
+    by_example = {id(example): answer for example, answer in zip(ordered, tried[outside], strict=True)}
+    return labels.model_copy(update={"outside": outside}), [by_example[id(example)] for example in held_out]
+
+
+def save(folder: Path, networks: list[Any], shape: Shape, gazetteer: Gazetteer, held_out: list[Example], prior: dict[Acuity, float]) -> None:
+    """Writes the networks' trained weights, their label file and the gazetteer they read with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels, _ = calibrated(networks, shape, gazetteer, held_out, prior)
+    state = {f"{number}.{name}": value for number, network in enumerate(networks) for name, value in network.trained_state().items()}
+    save_file(state, str(folder / WEIGHTS_FILE))
+    (folder / GAZETTEER_FILE).write_text(gazetteer.dump(), encoding="utf-8")
+    labels = labels.model_copy(update={"weights_sha256": weights_digest(folder)})
+    (folder / LABELS_FILE).write_text(labels.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,70 @@
+"""`aftercare train nlu` on a corpus of a few messages: every mode, several seeds, going on after an end. Skipped where the nlu environment is not built."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from care.settings import ROOT
+
+PYTHON = ROOT / "var" / "envs" / "nlu" / "bin" / "python"
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.exists(), reason="the nlu environment is not built: make envs")]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    messages = [
+        {"text": "[no](negation) [fever](symptom:denied) but my [knee](site) is [sore](symptom)", "intents": ["report_symptom"], "acuity": "self_care"},
+        {"text": "I [can't breathe](symptom)", "intents": ["report_symptom"], "acuity": "emergency"},
+        {"text": "hello there", "intents": ["greet"], "acuity": "self_care"},
+    ]
+    (tmp_path / "voices").mkdir()
+    for voice in ("one", "two", "three"):
+        content = yaml.safe_dump({"voice": voice, "about": "a test", "messages": messages * 3})
+        (tmp_path / "voices" / f"{voice}.yaml").write_text(content, encoding="utf-8")
+    (tmp_path / "splits.yaml").write_text("validation: [two]\ntest: [three]\n", encoding="utf-8")
+    return tmp_path
+
+
+def _train(corpus: Path, changes: dict[str, object], *options: str) -> subprocess.CompletedProcess[str]:
+    recipe = yaml.safe_load((ROOT / "nlu" / "recipes" / "reference.yaml").read_text(encoding="utf-8"))
+    shape = {**recipe["shape"], "rank": 2, **{name: value for name, value in changes.items() if name in recipe["shape"]}}
+    recipe |= {"epochs": 1, "shape": shape, **{name: value for name, value in changes.items() if name not in shape}}
+    path = corpus / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    command = [str(PYTHON), "-m", "nlu.train", "--recipe", str(path), "--corpus", str(corpus), "--out", str(corpus / "out"), "--run", str(corpus / "run")]
+    return subprocess.run([*command, *options], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mode": "frozen"},
+        {"mode": "full", "frozen_layers": 5, "adversarial": 0.5, "agreement": 0.5},
+        {"mode": "lora", "frozen_layers": 3, "seeds": [1, 2], "averaging": 0.0, "gazetteer": False},
+    ],
+)
+def test_each_mode_leaves_a_model_that_loads(corpus: Path, changes: dict[str, object]) -> None:
+    done = _train(corpus, changes)
+    assert done.returncode == 0, done.stderr[-2000:]
+    labels = json.loads((corpus / "out" / "labels.json").read_text())
+    assert labels["shape"]["mode"] == changes["mode"] and labels["members"] == len(changes.get("seeds", [1]))
+    assert "written to" in done.stdout and (corpus / "out" / "model-card.md").exists()
+
+
+def test_a_run_that_was_cut_off_goes_on_and_later_voices_start_from_a_model(corpus: Path) -> None:
+    assert _train(corpus, {"mode": "frozen", "epochs": 1}).returncode == 0
+    again = _train(corpus, {"mode": "frozen", "epochs": 2})
+    assert again.returncode == 0 and "epoch 2:" in again.stdout and "epoch 1:" not in again.stdout, again.stderr[-2000:]
+    other_shape = _train(corpus, {"mode": "lora"}, "--start", str(corpus / "out"))
+    assert other_shape.returncode == 2 and "Traceback" not in other_shape.stderr and "take both files" in other_shape.stderr
+
+
+def test_a_wrong_recipe_is_named_with_file_field_and_remedy(corpus: Path) -> None:
+    done = _train(corpus, {"dropout": 2, "colour": "red"})
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "recipe.yaml" in done.stderr and "dropout" in done.stderr and "colour" in done.stderr and "take it out" in done.stderr
