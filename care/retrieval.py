@@ -1,12 +1,14 @@
-"""Approved advice for a report or question: by shared words (BM25 over topics and text) and by the graph from symptom to advice."""
+"""Approved advice for a report or question: by likeness of meaning, by shared words (BM25 over topics and text), and by the graph from symptom to advice."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 from care.knowledge import knowledge
 from care.knowledge.model import Advice
@@ -21,6 +23,10 @@ _SYMPTOM_SCORE = 3.0
 _PROTOCOL_SCORE = 0.5
 _LEAST_SCORE = 1.5
 """Below this only common words are shared."""
+_LIKENESS_SCORE = 100.0
+_LIKE_SYMPTOM_SCORE = _LIKE_PROTOCOL_SCORE = 5.0
+_LEAST_LIKENESS = 0.37
+"""Small talk and what is out of scope of the training voices stay below it (95 of 100), questions about recovery mostly do not."""
 _MAX_READ = 4_000
 _STOP = frozenset(
     """
@@ -38,26 +44,55 @@ class _Index:
     mean_length: float
 
 
-def advice_for(text: str, symptoms: list[str], context: PatientContext, limit: int = 5) -> list[AdviceCandidate]:
+@dataclass(frozen=True)
+class _Fit:
+    """How well a statement fits, and whether that alone is enough for it to be offered."""
+
+    advice: Advice
+    score: float
+    enough: bool
+
+
+class Likeness(Protocol):
+    """The port to what compares a text with the approved statements in meaning."""
+
+    def alike(self, text: str) -> dict[str, float]:
+        """How like `text` each approved statement is, by id, from -1 to 1. Raises `UnderstandingUnavailable`."""
+        ...
+
+
+def advice_for(text: str, symptoms: list[str], context: PatientContext, limit: int = 5, likeness: Mapping[str, float] | None = None) -> list[AdviceCandidate]:
     """At most `limit` statements that fit `text` and the symptom ids, best first; empty where nothing fits.
 
+    Without `likeness` (the encoder is away, say) words and symptoms decide alone; with it, one that fits well enough brings the next best along.
     A statement of the patient's protocol goes before an equal one; one of other protocols, or `not_for` what the patient has, is never offered.
     """
-    known = knowledge()
-    protocol = known.protocols.get(context.protocol or "")
-    own = frozenset(protocol.advice if protocol else ())
     words = _words(text[:_MAX_READ])
-    barred = frozenset((*context.history, *symptoms, context.protocol or ""))
-    scored = []
-    for advice in known.advice.values():
-        of_another = context.protocol and advice.protocols and context.protocol not in advice.protocols
-        if of_another or advice.id in _of_red_flags() or barred.intersection(advice.not_for):
-            continue
-        score = _shared(words, advice.id) + _SYMPTOM_SCORE * len(set(symptoms).intersection(advice.symptoms)) ** 0.5
-        if score >= _LEAST_SCORE:
-            scored.append((score + _PROTOCOL_SCORE * (advice.id in own), advice))
-    scored.sort(key=lambda pair: (-pair[0], pair[1].id))
-    return [AdviceCandidate(id=advice.id, text=advice.text) for _, advice in scored[:limit]]
+    fits = [_fit(advice, words, symptoms, context, likeness) for advice in knowledge().advice.values() if _may_be_offered(advice, symptoms, context)]
+    if not any(fit.enough for fit in fits):
+        return []
+    fits = [fit for fit in fits if fit.enough or likeness is not None]
+    fits.sort(key=lambda fit: (-fit.score, fit.advice.id))
+    return [AdviceCandidate(id=fit.advice.id, text=fit.advice.text) for fit in fits[:limit]]
+
+
+def _may_be_offered(advice: Advice, symptoms: list[str], context: PatientContext) -> bool:
+    of_another = context.protocol and advice.protocols and context.protocol not in advice.protocols
+    barred = {*context.history, *symptoms, context.protocol or ""}.intersection(advice.not_for)
+    return not (of_another or barred or advice.id in _of_red_flags())
+
+
+def _fit(advice: Advice, words: set[str], symptoms: list[str], context: PatientContext, likeness: Mapping[str, float] | None) -> _Fit:
+    shared, of_symptoms = _shared(words, advice.id), len(set(symptoms).intersection(advice.symptoms)) ** 0.5
+    by_words = shared + _SYMPTOM_SCORE * of_symptoms
+    if likeness is None:
+        protocol = knowledge().protocols.get(context.protocol or "")
+        own = protocol is not None and advice.id in protocol.advice
+        return _Fit(advice, by_words + _PROTOCOL_SCORE * own, by_words >= _LEAST_SCORE)
+    like = likeness.get(advice.id, 0.0)
+    meant = context.protocol in advice.protocols if context.protocol else not advice.protocols
+    score = _LIKENESS_SCORE * like + shared + _LIKE_SYMPTOM_SCORE * of_symptoms + _LIKE_PROTOCOL_SCORE * meant
+    return _Fit(advice, score, like >= _LEAST_LIKENESS or by_words >= _SYMPTOM_SCORE)
 
 
 @cache

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from torch.nn.functional import normalize
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BertModel
 
 from care.knowledge import Knowledge
-from nlu.tokens import batch_of, encoder_folder, tokenise
+from nlu.tokens import encoder_folder, tokenise
 
 _BATCH = 64
 
@@ -24,10 +25,11 @@ class SentenceEncoder:
         """A unit vector a text, `(texts, 384)`: the mean of its tokens, as all-MiniLM-L6-v2's card asks for."""
         parts = []
         for at in range(0, len(texts), _BATCH):
-            batch = batch_of([tokenise(text) for text in texts[at : at + _BATCH]])
+            ids = [torch.tensor(tokenise(text).ids) for text in texts[at : at + _BATCH]]
+            mask = pad_sequence([torch.ones_like(each) for each in ids], batch_first=True)
             with torch.inference_mode():
-                hidden = self._bert(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
-            weight = batch.mask.unsqueeze(-1).to(hidden.dtype)
+                hidden = self._bert(input_ids=pad_sequence(ids, batch_first=True), attention_mask=mask).last_hidden_state
+            weight = mask.unsqueeze(-1).to(hidden.dtype)
             parts.append(normalize((hidden * weight).sum(1) / weight.sum(1).clamp(min=1), dim=-1))
         return torch.cat(parts)
 
@@ -37,15 +39,13 @@ class AdviceLikeness:
 
     def __init__(self, encoder: SentenceEncoder, known: Knowledge) -> None:
         self._encoder = encoder
-        said = [(each.id, words) for each in known.advice.values() for words in (each.text, ", ".join(each.topics).replace("_", " "), *each.asked)]
-        self._ids = [identifier for identifier, _ in said]
-        by_length = sorted(range(len(said)), key=lambda place: len(said[place][1]))
-        vectors = encoder.vectors([said[place][1] for place in by_length])
-        self._vectors = vectors[torch.tensor(by_length).argsort()]
+        wordings = {each.id: [each.text, ", ".join(each.topics).replace("_", " "), *each.asked] for each in known.advice.values()}
+        flat = [words for said in wordings.values() for words in said]
+        by_length = sorted(range(len(flat)), key=lambda place: len(flat[place]))  # little padding
+        self._vectors = encoder.vectors([flat[place] for place in by_length])[torch.tensor(by_length).argsort()]
+        self._sizes = {identifier: len(said) for identifier, said in wordings.items()}
 
     def of(self, text: str) -> dict[str, float]:
-        """How like `text` each statement is, from -1 to 1: the likeness of the nearest of its wordings."""
-        nearest: dict[str, float] = {}
-        for identifier, likeness in zip(self._ids, (self._vectors @ self._encoder.vectors([text])[0]).tolist(), strict=True):
-            nearest[identifier] = max(likeness, nearest.get(identifier, -1.0))
-        return nearest
+        """How like `text` each statement is, from -1 to 1: the mean likeness of the two nearest of its wordings."""
+        likenesses = (self._vectors @ self._encoder.vectors([text])[0]).split(list(self._sizes.values()))
+        return {identifier: float(each.topk(2).values.mean()) for identifier, each in zip(self._sizes, likenesses, strict=True)}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TypeVar
 
 import httpx
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from care.understanding import Understanding, UnderstandingUnavailable
 
 MAX_CHARACTERS = 10_000
 """The service refuses longer texts; the encoder reads far less of them anyway."""
+
+Answer = TypeVar("Answer")
+_UNDERSTANDING = TypeAdapter(Understanding)
+_LIKENESS = TypeAdapter(dict[str, float])
 
 
 class NluClient:
@@ -24,15 +29,22 @@ class NluClient:
 
     def understand(self, text: str) -> Understanding:
         """What `text` (or its first 10,000 characters) means. Raises `UnderstandingUnavailable`, which never holds the text."""
+        return self._asked("/v1/understand", text, _UNDERSTANDING)
+
+    def alike(self, text: str) -> dict[str, float]:
+        """How like `text` (or its first 10,000 characters) each approved statement is. Raises `UnderstandingUnavailable`, which never holds the text."""
+        return self._asked("/v1/alike", text, _LIKENESS)
+
+    def _asked(self, path: str, text: str, answers: TypeAdapter[Answer]) -> Answer:
         body = json.dumps({"text": text[:MAX_CHARACTERS]})
         try:
-            answer = self._client().post("/v1/understand", content=body, headers={"Content-Type": "application/json"})
+            answer = self._client().post(path, content=body, headers={"Content-Type": "application/json"})
         except httpx.HTTPError as error:
             raise UnderstandingUnavailable(f"the nlu service at {self._base_url} did not answer ({type(error).__name__})") from None
         if answer.status_code != httpx.codes.OK:
             raise UnderstandingUnavailable(f"the nlu service at {self._base_url} answered {answer.status_code}")
         try:
-            return Understanding.model_validate_json(answer.content)
+            return answers.validate_json(answer.content)
         except ValidationError as error:
             fields = ", ".join(".".join(str(part) for part in problem["loc"]) or "body" for problem in error.errors()[:3])
             raise UnderstandingUnavailable(f"the nlu service at {self._base_url} answered outside its contract: {fields}") from None
