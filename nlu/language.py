@@ -10,7 +10,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 _SPOKEN = ["en", "es", "zh", "vi", "tl", "ko", "ru", "ar", "ht", "fr", "pt", "de", "it", "pl", "hi", "ja"]
 """What patients here write in; among more, short English texts were taken for languages that hardly anybody writes."""
 _SURELY = 8.0
-"""Log-likelihood by which another language must lead. Of the short texts in `tests/integration/test_nlu.py` no English one and three of 68 others are misjudged."""
+"""Log-likelihood by which another language must lead. Of the short texts in `tests/integration/test_nlu.py` no English one and three others are misjudged."""
 _MAX_READ = 400
 
 
