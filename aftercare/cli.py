@@ -151,7 +151,7 @@ def bench(
     from aftercare.bench.nlu import measure
 
     if name == "nlu" and engines:
-        _in_environment({"engines": ("nlu", "nlu.engines")}, "engines", ["--threads", str(threads)])
+        _in_environment({"engines": ("nlu", "nlu.engines")}, "engines", ["--rounds", str(rounds), "--threads", str(threads)])
     if name == "nlu":
         figures = measure(rounds, threads).model_dump_json(indent=1)
         print(figures) if as_json else _out.print_json(figures)
