@@ -31,7 +31,9 @@ class Rules:
 
     rules: tuple[Rule, ...]
     patterns: Index[tuple[Rule, Pattern]]
-    scope: Mapping[str, Phrases]
+    idioms: Phrases
+    scope: Phrases
+    language: Language
     compounds: Mapping[str, str]
     words: frozenset[str]
 
@@ -52,14 +54,16 @@ def compile_rules(flags: Iterable[RedFlag], classes: Mapping[str, list[str]], sc
         raise RulesInvalid(f"scope.yaml: {unknown[0]!r} is no list of it; use one of {', '.join(SCOPES)}")
     ordered = sorted(flags, key=lambda flag: (-flag.acuity.rank, flag.id))
     rules = tuple(
-        Rule(flag, tuple(_pattern(language, flag, each) for each in flag.when), Phrases([_phrase(language, flag, each) for each in flag.unless]))
+        Rule(flag, tuple(_pattern(language, flag, each) for each in flag.when), Phrases(("unless", _phrase(language, flag, each)) for each in flag.unless))
         for flag in ordered
     )
     written = [source for flag in ordered for source in flag.when]
     return Rules(
         rules=rules,
         patterns=Index(((phrase for together in pattern.anywhere for phrase in together), (rule, pattern)) for rule in rules for pattern in rule.when),
-        scope={name: Phrases([_scope_phrase(language, name, each) for each in scope[name]]) for name in SCOPES if name != "compounds"},
+        idioms=Phrases(("idioms", _scope_phrase(language, "idioms", each)) for each in scope["idioms"]),
+        scope=Phrases((name, _scope_phrase(language, name, each)) for name in SCOPES if name not in {"compounds", "idioms"} for each in scope[name]),
+        language=language,
         compounds={each: each.replace(" ", "") for each in scope["compounds"]},
         words=language.words() | frozenset(word for source in written for word in plain_words(source)),
     )

@@ -90,4 +90,4 @@ def _set_aside(place: tuple[int, int], rule: Rule, clause: ReadClause) -> bool:
     aside = clause.aside(*place)
     if aside is not None and not (rule.flag.even_if_denied and aside in {Aside.DENIED, Aside.SUPPOSED}):
         return True
-    return any(start - _WIDE < place[1] and place[0] < end + _WIDE for start, end in rule.unless.find(clause.clause))
+    return any(start - _WIDE < place[1] and place[0] < end + _WIDE for _, (start, end) in rule.unless.find(clause.clause))
