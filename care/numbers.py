@@ -26,6 +26,8 @@ _TENS = {
     "veinte": 20, "treinta": 30, "cuarenta": 40, "cincuenta": 50, "sesenta": 60, "setenta": 70, "ochenta": 80, "noventa": 90,
 }  # fmt: skip
 _HUNDREDS = {"hundred": 100, "cien": 100, "ciento": 100, "doscientos": 200, "doscientas": 200, "trescientos": 300, "trescientas": 300}
+NUMBER_WORDS = frozenset({*_UNITS, *_TENS, *_HUNDREDS})
+"""Every word for a number, in English and Spanish."""
 _POINT = frozenset({"point", "dot", "punto", "coma"})
 _AND = frozenset({"and", "y"})
 _NO_COUNT_AFTER = frozenset({"no", "this", "that", "the", "other", "which", "bad", "good", "last", "each", "any", "every", "right", "left", "only", "new"})

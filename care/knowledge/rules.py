@@ -9,9 +9,9 @@ from care.knowledge.model import RedFlag
 from care.knowledge.patterns import Index, Language, Pattern, PatternInvalid, Phrase, Phrases, plain_words
 
 SCOPES = (
-    "denial", "denial_near", "not_denial", "reach_ends", "begins_new", "denial_after", "not_denial_after", "another", "not_another", "past", "not_past",
-    "recent",
-    "supposed", "not_supposed", "supposed_ends", "idioms", "compounds",
+    "denial", "denial_all", "denial_near", "not_denial", "reach_ends", "begins_new", "denial_after", "not_denial_after",
+    "another", "another_all", "relatives", "not_another", "past", "not_past", "recent",
+    "supposed", "supposed_all", "not_supposed", "supposed_ends", "asks", "tells", "reported", "expected", "unexpected", "idioms", "compounds",
 )  # fmt: skip
 """The lists of scope.yaml."""
 

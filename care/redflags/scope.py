@@ -11,13 +11,16 @@ from functools import cached_property
 
 from care.knowledge import knowledge
 from care.knowledge.patterns import Clause
-from care.redflags.normalise import plain_clauses
+from care.redflags.normalise import plain_clauses, readings_of
 from care.redflags.values import readings
 
 Span = tuple[int, int]
 _LIST_ITEM = 3
 """A part between commas of at most this many words goes on with a list."""
 _NEAR_REACH = 4
+_ITEM = 4
+"""What a bare "no" answers has at most this many words."""
+_BARE_NO = frozenset(["no", "nope", "none", "nah", "nil", "neg", "nada", "ninguno", "ninguna"])
 _BLANK = "_"
 
 
@@ -28,6 +31,7 @@ class Aside(StrEnum):
     ANOTHER = "another"
     PAST = "past"
     SUPPOSED = "supposed"
+    EXPECTED = "expected"
 
 
 @dataclass(frozen=True)
@@ -50,21 +54,21 @@ class ReadClause:
     @cached_property
     def scopes(self) -> tuple[Scope, ...]:
         """The words that set others aside; read only once a finding stands in the clause."""
-        read = (_denials, _denied_after, _of_another, _of_the_past, _supposed)
+        read = (_denials, _denied_after, _of_another, _of_the_past, _supposed, _expected)
         return tuple(scope for each in read for scope in each(self.clause, self.found))
 
     def aside(self, start: int, end: int) -> Aside | None:
         """Why the words from `start` to `end` are set aside, if they are. Words that deny within them are part of the finding."""
         for scope in self.scopes:
             within = start <= scope.cue[0] < end
-            if not (within and scope.aside in {Aside.DENIED, Aside.PAST}) and scope.start <= start < scope.end:
+            if not (within and scope.aside is Aside.DENIED) and scope.start <= start < scope.end:
                 return scope.aside
         return None
 
 
 def read_clauses(text: str) -> list[ReadClause]:
-    """The clauses of a text, idioms blanked out, each with its values and scopes. Never raises."""
-    return [_with_scopes(_clause(clause.words, clause.commas)) for clause in plain_clauses(text)]
+    """The clauses of a text in every reading of its words, idioms blanked out, each with its values and scopes. Never raises."""
+    return [_with_scopes(_clause(clause.words, clause.commas)) for clause in readings_of(text)]
 
 
 def literal_clauses(text: str) -> list[ReadClause]:
@@ -113,7 +117,26 @@ def _denials(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]
             if any(first <= start < last for first, last in undone):
                 continue
             stops = [place for place in (*ends, *new) if place >= end] + [len(clause.words), end + reach]
-            yield Scope(Aside.DENIED, (start, end), end, min(stops))
+            yield Scope(Aside.DENIED, (start, end), start + 1, min(stops))
+    for start, end in found.get("denial_all", []):
+        yield Scope(Aside.DENIED, (start, end), end, len(clause.words))
+    yield from _answered_no(clause)
+
+
+def _answered_no(clause: Clause) -> Iterator[Scope]:
+    """ "fever: no, chills no": a bare no at the end of an item denies the item, unless the item speaks of the writer."""
+    borders = sorted({0, *clause.commas, len(clause.words)})
+    for first, last in itertools.pairwise(borders):
+        if clause.words[last - 1] not in _BARE_NO:
+            continue
+        if last - 1 > first:
+            item = first
+        elif first:
+            item = max(border for border in borders if border < first)
+        else:
+            continue
+        if last - 1 - item <= _ITEM and _FIRST_PERSON.isdisjoint(clause.words[item:last]):
+            yield Scope(Aside.DENIED, (last - 1, last), item, last - 1)
 
 
 def _denied_after(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
@@ -125,18 +148,31 @@ def _denied_after(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[S
 
 
 def _of_another(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
-    if found.get("not_another", []):
+    if found.get("not_another"):
         return
+    if found.get("another_all") and found.get("relatives"):
+        yield Scope(Aside.ANOTHER, found["another_all"][0], 0, len(clause.words))
     new = [place for place in _new_statements(clause, found) if clause.words[place] not in _THIRD_PERSON]
     for start, end in _longest(found.get("another", [])):
-        if not _FIRST_PERSON.isdisjoint(clause.words[start + 1 : end]):
+        if not _SELF.isdisjoint(clause.words[start + 1 : end]):
             continue
-        own = [place for place in range(end, len(clause.words)) if clause.words[place] in _FIRST_PERSON]
+        own = [place for place in range(end, len(clause.words)) if _speaks_of_self(clause, place)]
         yield Scope(Aside.ANOTHER, (start, end), start, min([*own, *(place for place in new if place >= end), len(clause.words)]))
 
 
 _THIRD_PERSON = frozenset(["he", "she", "they", "his", "her", "hes", "shes", "who", "and", "el", "ella"])
-_FIRST_PERSON = frozenset(["i", "im", "ive", "ill", "id", "my", "me", "mine", "we", "yo", "mi", "me", "tengo", "estoy", "我"])
+_SELF = frozenset(["i", "im", "ive", "ill", "id", "we", "yo", "tengo", "estoy", "我"])
+_FIRST_PERSON = _SELF | {"my", "me", "mine", "mi"}
+_OF_A_PLACE = frozenset({
+    "in", "at", "on", "of", "from", "with", "near", "next", "to", "by", "behind", "like", "en", "de", "if", "when", "whether", "does", "do", "could", "can",
+    "should", "would", "will", "si",
+})  # fmt: skip
+"""After these, "my" tells where or whose, and begins nothing new."""
+
+
+def _speaks_of_self(clause: Clause, place: int) -> bool:
+    word = clause.words[place]
+    return word in _SELF or (word in {"my", "mi"} and clause.words[place - 1] not in _OF_A_PLACE)
 
 
 def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
@@ -153,12 +189,20 @@ def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Sc
 
 def _supposed(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
     undone = found.get("not_supposed", [])
-    ends = [start for start, _ in found.get("supposed_ends", [])]
+    if _at_start("asks", found) and not _at_start("tells", found) and not found.get("reported"):
+        yield Scope(Aside.SUPPOSED, (0, 1), 0, _statement(clause, found, 0)[1])
+    for start, end in found.get("supposed_all", []):
+        yield Scope(Aside.SUPPOSED, (start, end), 0, len(clause.words))
+    ends = [start for start, _ in found.get("supposed_ends", []) if clause.words[start] != "my" or _speaks_of_self(clause, start)]
     for start, end in _longest(found.get("supposed", [])):
         if any(first < end and start < last for first, last in undone):
             continue
         stops = [place for place in ends if place >= end] + [_statement(clause, found, start)[1]]
         yield Scope(Aside.SUPPOSED, (start, end), start, min(stops))
+
+
+def _at_start(name: str, found: Mapping[str, list[Span]]) -> bool:
+    return any(start == 0 for start, _ in found.get(name, []))
 
 
 def _longest(spans: list[Span]) -> list[Span]:
@@ -178,3 +222,9 @@ def _statement(clause: Clause, found: Mapping[str, list[Span]], place: int) -> S
     borders = [0, *_new_statements(clause, found), len(clause.words)]
     first = max(border for border in borders if border <= place)
     return first, min((border for border in borders if border > place), default=len(clause.words))
+
+
+def _expected(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
+    if not found.get("unexpected"):
+        for start, end in found.get("expected", []):
+            yield Scope(Aside.EXPECTED, (start, end), 0, len(clause.words))
