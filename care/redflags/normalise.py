@@ -138,10 +138,10 @@ def _mended(token: str) -> tuple[str, ...]:
     if word in _vocabulary():
         return (word,)
     if _REPEATED.search(word):
-        squeezed = sorted((each for each in (_REPEATED.sub(r"\1\1", word), _REPEATED.sub(r"\1", word)) if _known(each)), key=_frequency, reverse=True)
+        squeezed = sorted((each for each in (_REPEATED.sub(r"\1\1", word), _REPEATED.sub(r"\1", word)) if _known(each)), key=frequency, reverse=True)
         return tuple(squeezed) or _mended(_REPEATED.sub(r"\1", word))
     if _known(word):
-        return (word, *(near for near in _near_words(word) if _frequency(near) >= _LIKELIER * _frequency(word)))[:_MOST_READINGS]
+        return (word, *(near for near in _near_words(word) if frequency(near) >= _LIKELIER * frequency(word)))[:_MOST_READINGS]
     if word.endswith("in") and _known(word + "g"):
         return (word + "g", *_run_on(word))
     return ((*_near_words(word)[: _MOST_READINGS - 1], *_run_on(word)) or (word,))[:_MOST_READINGS]
@@ -157,19 +157,19 @@ def _from_signs(token: str) -> str:
 
 def _known(word: str) -> bool:
     """Whether the word is right as it stands."""
-    return word in _vocabulary() or _frequency(word) >= (_RARE if len(word) > 3 else 1) or (word.endswith("s") and _frequency(word[:-1]) >= _COMMON)
+    return word in _vocabulary() or frequency(word) >= (_RARE if len(word) > 3 else 1) or (word.endswith("s") and frequency(word[:-1]) >= _COMMON)
 
 
 @lru_cache(20_000)
 def _near_words(word: str) -> tuple[str, ...]:
     """The words that rules or symptoms use, one letter away (two in a long word), and those that begin with a stem of theirs but for a letter."""
-    if not _MIN_REPAIRED <= len(word) <= _MAX_REPAIRED or _frequency(word) >= _COMMON:
+    if not _MIN_REPAIRED <= len(word) <= _MAX_REPAIRED or frequency(word) >= _COMMON:
         return ()
     near = _near()
     found = {known for shorter in _deletions(word) for known in near.get(shorter, ()) if _one_apart(word, known)}
     if not found and len(word) >= 9:
         found = {known for once in _deletions(word)[1:] for shorter in _deletions(once) for known in near.get(shorter, ()) if abs(len(known) - len(word)) <= 1}
-    ordered = sorted(found, key=lambda known: (known[0] == word[0], sorted(known) == sorted(word), _frequency(known), known), reverse=True)
+    ordered = sorted(found, key=lambda known: (known[0] == word[0], sorted(known) == sorted(word), frequency(known), known), reverse=True)
     return tuple(dict.fromkeys([*ordered, *_near_stems(word)]))
 
 
@@ -215,7 +215,7 @@ def _run_on(word: str) -> tuple[str, ...]:
 
 
 def _surprise(part: str) -> float:
-    frequency = max(_frequency(part), 1_000_000 if part in _SHORT else 20_000 if _of_the_rules(part) else 1)
+    frequency = max(frequency(part), 1_000_000 if part in _SHORT else 20_000 if _of_the_rules(part) else 1)
     return 1.0 + math.log10(1e9 / frequency)
 
 
@@ -231,7 +231,7 @@ def _stands_alone(part: str) -> bool:
     """Whether a part of a run-on is a word: one of the rules, or a common one; of short ones only those that are always about."""
     if len(part) < 3:
         return part in _SHORT
-    return part in _SHORT or _of_the_rules(part) or _frequency(part) >= (_VERY_COMMON if len(part) == 3 else _COMMON)
+    return part in _SHORT or _of_the_rules(part) or frequency(part) >= (_VERY_COMMON if len(part) == 3 else _COMMON)
 
 
 _SHORT = frozenset({
@@ -257,7 +257,7 @@ def _frequencies() -> tuple[SpellChecker, SpellChecker]:
 
 
 @lru_cache(50_000)
-def _frequency(word: str) -> int:
+def frequency(word: str) -> int:
     """How often the word stands in the library's English or Spanish frequency list."""
     return max(int(checker.word_frequency[word]) for checker in _frequencies())
 
@@ -268,14 +268,14 @@ def _rule_words() -> frozenset[str]:
     language = knowledge().rules.words
     whole = {word for word in language if not word.endswith("*") and len(word) > 3}
     written = {word for checker in _frequencies() for word in checker.word_frequency.dictionary}
-    listed = sorted(word for word in written if _frequency(word) >= _RARE)
+    listed = sorted(word for word in written if frequency(word) >= _RARE)
     short = {word[:-1] for word in language if word.endswith("*") and len(word) == _LEAST_STEM - 1}
     grown = {
         word
         for stem in (word[:-1] for word in language if word.endswith("*") and len(word) > 3)
         for word in (stem, *itertools.takewhile(lambda word: word.startswith(stem), listed[bisect_left(listed, stem) :]))  # noqa: B023
     }
-    grown = {word for word in grown if len(word) > 3 and word.isalpha() and (word[:3] not in short or _frequency(word) >= _COMMON)}
+    grown = {word for word in grown if len(word) > 3 and word.isalpha() and (word[:3] not in short or frequency(word) >= _COMMON)}
     return frozenset(whole | grown | {word for word in NUMBER_WORDS | MEASURED_WORDS if len(word) > 3 and word.isascii()})
 
 
