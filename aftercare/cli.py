@@ -154,7 +154,8 @@ def bench(
     webhooks: Annotated[int, typer.Option(help="ingest: how many are posted on each way.", min=100)] = 3000,
     enrollments: Annotated[int, typer.Option(help="dispatch: among how many what is due is found.", min=5000)] = 1_000_000,
     rounds: Annotated[int, typer.Option(help="nlu: how many times each way is measured, in turn.", min=1)] = 7,
-    threads: Annotated[int, typer.Option(help="nlu: torch threads of a forward.", min=1)] = 2,
+    engines: Annotated[bool, typer.Option("--engines", help="nlu: compare the ways to run the encoder instead.")] = False,
+    threads: Annotated[int, typer.Option(help="nlu: threads of a forward.", min=1)] = 2,
     database: Annotated[str, typer.Option(help="An empty PostgreSQL database for the service to measure; without one SQLite.")] = "",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
@@ -162,6 +163,8 @@ def bench(
     from aftercare.bench.instance import run_in, throwaway_service
     from aftercare.bench.nlu import measure
 
+    if name == "nlu" and engines:
+        _in_environment({"engines": ("nlu", "nlu.engines")}, "engines", ["--rounds", str(rounds), "--threads", str(threads)])
     if name == "nlu":
         figures = measure(rounds, threads).model_dump_json(indent=1)
         print(figures) if as_json else _out.print_json(figures)

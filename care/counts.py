@@ -25,6 +25,7 @@ _TOKEN = re.compile(
 _MINUS = re.compile(r"(?:(?<![\w)])-\s*|\b(?:minus|negative)\s+)$", re.IGNORECASE)
 _BETWEEN = re.compile(r"[\s-]*")
 _MOST_WORDS = 24
+_MINUS_REACH = 12
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def counts_in(text: str, *, with_units: bool = False) -> list[Count]:
         value, used = read
         start, end = tokens[at].start(), tokens[at + used - 1].end()
         at += used
-        if minus := _MINUS.search(text, 0, start):
+        if minus := _MINUS.search(text, max(0, start - _MINUS_REACH), start):
             value, start = -value, minus.start()
         found.append(Count(value, start, end))
     return found

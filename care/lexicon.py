@@ -11,7 +11,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from care.knowledge import knowledge
-from care.redflags.normalise import _frequency as frequency
+from care.redflags.normalise import frequency
 from care.redflags.normalise import normalise
 from care.redflags.scope import Aside, literal_clauses
 

@@ -42,6 +42,8 @@ _HAN_NUMBER = re.compile(
     rf"(?:[点度](?P<tenths>[{''.join(_HAN)}]))?"
 )
 _DIGIT_DEGREES = re.compile(r"(\d{2})度(\d)(?!\d)")
+NUMBER_WORDS = frozenset({*_UNITS, *_TENS, *_HUNDREDS})
+"""Every word for a count, in English and Spanish."""
 _POINT = frozenset({"point", "dot", "punto", "coma"})
 _AND = frozenset({"and", "y"})
 NO_COUNT_AFTER = frozenset({"no", "this", "that", "the", "other", "which", "bad", "good", "last", "each", "any", "every", "right", "left", "only", "new"})

@@ -132,7 +132,7 @@ def _with_unit(shown: str, counts: list[Count], at: int) -> Quantity | None:
             if before and kind is not Kind.AGE and _TO.fullmatch(shown, before.end, count.start) and before.value < count.value:
                 start, low, high = before.start, before.value, count.value
             return Quantity(kind, low, unit, start, match.end(), high)
-    if (named := _AGED.search(shown, 0, count.start)) and count.value <= 120:
+    if (named := _AGED.search(shown, max(0, count.start - 12), count.start)) and count.value <= 120:
         return Quantity(Kind.AGE, count.value, "a", named.start(), count.end)
     return None
 

@@ -13,6 +13,8 @@ from nlu.tokens import Tokenised, tokenise
 MAX_BATCH = 16
 MAX_PADDED = 2_048
 """Tokens of a batch, padding counted: long texts go in smaller batches, so that no short one waits for sixteen of them."""
+_AT_ONCE = 48
+"""Tokens of a lone text that is read without a change of threads, which would take longer than others that come meanwhile can wait: milliseconds."""
 MAX_WAITING = 512
 """About ten seconds of work on two cores; more would time out at the caller anyway."""
 
@@ -88,7 +90,10 @@ class Batcher:
     async def _forward(self, thread: ThreadPoolExecutor, batch: list[_Waiting]) -> None:
         texts, tokens = [waiting.text for waiting in batch], [waiting.tokens for waiting in batch]
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(thread, self._encoder.read_ranked, texts, tokens)
+            if len(batch) == 1 and len(tokens[0].ids) <= _AT_ONCE:
+                answers = self._encoder.read_ranked(texts, tokens)
+            else:
+                answers = await asyncio.get_running_loop().run_in_executor(thread, self._encoder.read_ranked, texts, tokens)
         except Exception as error:
             for waiting in batch:
                 if not waiting.answer.done():

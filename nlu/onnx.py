@@ -33,8 +33,8 @@ class EngineMismatch(Exception):
 class OnnxEncoder(Encoder):
     """The same encoder, its forwards in ONNX Runtime."""
 
-    def __init__(self, encoder: Encoder, file: Path, threads: int) -> None:
-        """Raises `EngineMismatch`, or what ONNX Runtime raises for a broken file."""
+    def __init__(self, encoder: Encoder, file: Path, threads: int, most_off: float = _MOST_OFF) -> None:
+        """`most_off` is how far a logit may be from that of the weights. Raises `EngineMismatch`, or what ONNX Runtime raises for a broken file."""
         super().__init__(encoder._networks, encoder.labels, encoder.gazetteer)
         options: Any = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -43,7 +43,7 @@ class OnnxEncoder(Encoder):
         self._session: Any = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         probes = [tokenise(text) for text in _PROBES]
         for ours, theirs in zip(_flat(self.logits(probes)), _flat(encoder.logits(probes)), strict=True):
-            if ours.shape != theirs.shape or float((ours - theirs).abs().max()) > _MOST_OFF:
+            if ours.shape != theirs.shape or float((ours - theirs).abs().max()) > most_off:
                 raise EngineMismatch(f"{file} does not answer as the weights do")
 
     def logits(self, texts: list[Tokenised]) -> Logits:

@@ -309,8 +309,9 @@ class RedFlag(Reviewed):
     """A rule that by itself sets a minimum acuity.
 
     It fires where one pattern of `when` (in the language of `care.knowledge.patterns`) is found, not denied, not of somebody else, of the past or only
-    supposed, and no phrase of `unless` stands at it. `even_if_denied` is for words that nobody should overlook, whoever says them and however. `symptoms`
-    are what it is of, `advice` what the patient may be told at once. The texts are its tests.
+    supposed, and no phrase of `unless` stands at it. `even_if_denied` is for words that nobody should overlook, whoever says them and however,
+    `of_anyone` for what another person does to the patient. `symptoms` are what it is of, `advice` what the patient may be told at once. The texts
+    are its tests.
     """
 
     acuity: Acuity
@@ -318,6 +319,7 @@ class RedFlag(Reviewed):
     when: list[str] = Field(min_length=1)
     unless: list[str] = Field(default_factory=list)
     even_if_denied: bool = False
+    of_anyone: bool = False
     symptoms: list[str] = Field(default_factory=list)
     advice: list[str] = Field(min_length=1)
     must_fire: list[str | InProtocol] = Field(min_length=4)

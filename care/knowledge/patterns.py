@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
@@ -18,7 +18,7 @@ GAP, NEAR = 5, 6
 _TOKEN = re.compile(r"\{\w+\}|\w+(?:>=|<=|>|<)[\d.]+|\.\.\.|\d+\.\d+|[()|?*~#]|[\u3400-\u9fff]|[^\W\u3400-\u9fff]+[*?]?")
 _VALUE = re.compile(r"(\w+?)(>=|<=|>|<)([\d.]+)")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-_LEAST_STEM = 2
+_LEAST_STEM, _WORDS_KEPT = 2, 50_000
 _Entry = TypeVar("_Entry")
 
 
@@ -38,18 +38,17 @@ class Reading:
 
 @dataclass(eq=False)
 class Clause:
-    """The words of a clause, the values read in it, the places before which a comma stood, and those that a gap may not leap over."""
+    """The words of a clause, the keys that each answers to, the values read in it, the places before which a comma stood, and those no gap may leap over."""
 
     words: tuple[str, ...]
+    keys: tuple[frozenset[str], ...]
     values: tuple[Reading, ...] = ()
     commas: frozenset[int] = frozenset()
     barriers: frozenset[int] = frozenset()
-    keys: tuple[frozenset[str], ...] = ()
     all_keys: Set[str] = frozenset()
     memo: dict[tuple[int, int], frozenset[int]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.keys = tuple(_keys(word) for word in self.words)
         self.all_keys = frozenset().union(*self.keys, {f"<{value.kind}>" for value in self.values})
 
 
@@ -78,10 +77,13 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Either:
-    """One of several phrases."""
+    """One of several phrases: single words, phrases by the keys that they may begin with, and those that may begin with anything."""
 
     phrases: tuple[Phrase, ...]
     starts: frozenset[str] | None
+    single: frozenset[str]
+    longer: Mapping[str, tuple[Phrase, ...]]
+    other: tuple[Phrase, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +109,9 @@ class Phrase:
 
     def find(self, clause: Clause) -> Iterator[tuple[int, int]]:
         """Every place, from word to word, where the phrase stands."""
-        if any(need.isdisjoint(clause.all_keys) for need in self.needs):
-            return
+        for need in self.needs:
+            if need.isdisjoint(clause.all_keys):
+                return
         for start, keys in enumerate(clause.keys):
             if self.starts is not None and self.starts.isdisjoint(keys):
                 continue
@@ -117,22 +120,35 @@ class Phrase:
                     yield start, end
 
 
+_NOWHERE: frozenset[int] = frozenset()
+
+
 def _ends(node: Part | Phrase, clause: Clause, at: int) -> frozenset[int]:
-    match node:
-        case Word(key):
-            return frozenset({at + 1}) if at < len(clause.words) and key in clause.keys[at] else frozenset()
-        case Value(kind, sign, bound):
-            return frozenset(each.end for each in clause.values if each.kind == kind and each.start == at and _COMPARE[sign](each.value, bound))
-        case Maybe(part, many):
-            once = _ends(part, clause, at)
-            return once.union({at}, *(_ends(node, clause, end) for end in once if many))
-    if at >= len(clause.words) or (node.starts is not None and node.starts.isdisjoint(clause.keys[at])):
-        return frozenset()
+    if isinstance(node, Word):
+        return frozenset((at + 1,)) if at < len(clause.keys) and node.key in clause.keys[at] else _NOWHERE
+    if isinstance(node, Value):
+        return frozenset(each.end for each in clause.values if each.kind == node.kind and each.start == at and _COMPARE[node.sign](each.value, node.bound))
+    if isinstance(node, Maybe):
+        once = _ends(node.part, clause, at)
+        return once.union({at}, *(_ends(node, clause, end) for end in once if node.many))
+    if at >= len(clause.keys) or (node.starts is not None and node.starts.isdisjoint(clause.keys[at])):
+        return _NOWHERE
     known = clause.memo.get((id(node), at))
     if known is None:
-        known = frozenset().union(*(_ends(phrase, clause, at) for phrase in node.phrases)) if isinstance(node, Either) else _sequence(node, clause, at)
-        clause.memo[(id(node), at)] = known
+        known = _any(node, clause, at) if isinstance(node, Either) else _sequence(node, clause, at)
+        clause.memo[id(node), at] = known
     return known
+
+
+def _any(either: Either, clause: Clause, at: int) -> frozenset[int]:
+    keys = clause.keys[at]
+    ends = _NOWHERE if either.single.isdisjoint(keys) else frozenset((at + 1,))
+    for key in keys:
+        for phrase in either.longer.get(key, ()):
+            ends |= _ends(phrase, clause, at)
+    for phrase in either.other:
+        ends |= _ends(phrase, clause, at)
+    return ends
 
 
 def _sequence(phrase: Phrase, clause: Clause, at: int) -> frozenset[int]:
@@ -140,7 +156,10 @@ def _sequence(phrase: Phrase, clause: Clause, at: int) -> frozenset[int]:
     for gap, part in phrase.parts:
         reached: set[int] = set()
         for place in places:
-            for begin in range(place, min(place + gap, len(clause.words)) + 1):
+            if not gap:
+                reached |= _ends(part, clause, place)
+                continue
+            for begin in range(place, min(place + gap, len(clause.keys)) + 1):
                 if begin > place and begin - 1 in clause.barriers:
                     break
                 reached |= _ends(part, clause, begin)
@@ -164,29 +183,41 @@ class Index(Generic[_Entry]):
 
     def __init__(self, entries: Iterable[tuple[Iterable[Phrase], _Entry]]) -> None:
         """Each entry with the phrases that all must be there for it."""
-        self._entries: list[_Entry] = []
+        self._entries: list[tuple[tuple[frozenset[str], ...], _Entry]] = []
         self._places: dict[str, list[int]] = {}
         for place, (phrases, entry) in enumerate(entries):
-            self._entries.append(entry)
-            for key in min((need for phrase in phrases for need in phrase.needs), key=len):
+            needs = sorted((need for phrase in phrases for need in phrase.needs), key=len)
+            self._entries.append((tuple(needs[1:]), entry))
+            for key in needs[0]:
                 self._places.setdefault(key, []).append(place)
 
     def possible(self, keys: Set[str]) -> list[_Entry]:
         """In their order, the entries that a text with these keys may hold."""
-        places = {place for key in keys if key in self._places for place in self._places[key]}
-        return [self._entries[place] for place in sorted(places)]
+        places: set[int] = set()
+        for key in self._places.keys() & keys:
+            places.update(self._places[key])
+        found = []
+        for place in sorted(places):
+            needs, entry = self._entries[place]
+            for need in needs:
+                if need.isdisjoint(keys):
+                    break
+            else:
+                found.append(entry)
+        return found
 
 
 class Phrases:
-    """Phrases that are looked for together."""
+    """Phrases by name that are looked for together."""
 
-    def __init__(self, phrases: Sequence[Phrase]) -> None:
-        self._index = Index(([phrase], phrase) for phrase in phrases)
+    def __init__(self, phrases: Iterable[tuple[str, Phrase]]) -> None:
+        self._index = Index(([phrase], (name, phrase)) for name, phrase in phrases)
 
-    def find(self, clause: Clause) -> Iterator[tuple[int, int]]:
-        """Every place, from word to word, where one of them stands."""
-        for phrase in self._index.possible(clause.all_keys):
-            yield from phrase.find(clause)
+    def find(self, clause: Clause) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Every place, from word to word, where one of them stands, with its name."""
+        for name, phrase in self._index.possible(clause.all_keys):
+            for place in phrase.find(clause):
+                yield name, place
 
 
 class Language:
@@ -196,8 +227,22 @@ class Language:
         """Raises `PatternInvalid` where an entry is not in the language or names a class that stands nowhere."""
         self._written = {name: tuple(entries) for name, entries in classes.items()}
         self._classes: dict[str, Either] = {}
+        self._keys: set[str] = {"#", "YEAR"}
+        self._keys_of: dict[str, frozenset[str]] = {}
         for name in self._written:
             self._class(name, ())
+
+    def clause(self, words: tuple[str, ...], values: tuple[Reading, ...] = (), commas: frozenset[int] = frozenset()) -> Clause:
+        """A clause of these words; each with those keys that some pattern read so far asks for."""
+        return Clause(words, tuple(map(self._answers, words)), values, commas)
+
+    def _answers(self, word: str) -> frozenset[str]:
+        known = self._keys_of.get(word)
+        if known is None:
+            known = _keys(word) & self._keys
+            if len(self._keys_of) < _WORDS_KEPT:
+                self._keys_of[word] = known
+        return known
 
     def pattern(self, source: str) -> Pattern:
         """The pattern that `source` writes. Raises `PatternInvalid`."""
@@ -286,10 +331,15 @@ class Language:
         if value := _VALUE.fullmatch(token):
             return Value(value[1], value[2], float(value[3]))
         if token.endswith("?"):
-            return _either([_phrase_of([(0, Word(token[:-2]))]), _phrase_of([(0, Word(token[:-1]))])])
+            return _either([_phrase_of([(0, self._word(token[:-2]))]), _phrase_of([(0, self._word(token[:-1]))])])
         if token.endswith("*") and len(token) <= _LEAST_STEM:
             raise PatternInvalid(f"{source!r}: the stem {token!r} is too short; give it {_LEAST_STEM} letters or more")
-        return Word(token)
+        return self._word(token)
+
+    def _word(self, key: str) -> Word:
+        self._keys.add(key)
+        self._keys_of.clear()
+        return Word(key)
 
 
 def plain_words(source: str) -> list[str]:
@@ -303,7 +353,30 @@ def _phrase_of(parts: list[tuple[int, Part]]) -> Phrase:
 
 def _either(phrases: list[Phrase]) -> Either:
     starts = [phrase.starts for phrase in phrases]
-    return Either(tuple(phrases), None if None in starts else frozenset().union(*(each for each in starts if each)))
+    single: set[str] = set()
+    longer: dict[str, list[Phrase]] = {}
+    other: list[Phrase] = []
+    for phrase in phrases:
+        match phrase.parts:
+            case ((_, Word(key)),):
+                single.add(key)
+            case ((_, Either() as inner),):
+                single |= inner.single
+                other.extend(inner.other)
+                for key, under in inner.longer.items():
+                    longer.setdefault(key, []).extend(under)
+            case _ if phrase.starts is None:
+                other.append(phrase)
+            case _:
+                for key in phrase.starts:
+                    longer.setdefault(key, []).append(phrase)
+    return Either(
+        tuple(phrases),
+        None if None in starts else frozenset().union(*(each for each in starts if each)),
+        frozenset(single),
+        {key: tuple(dict.fromkeys(under)) for key, under in longer.items()},
+        tuple(other),
+    )
 
 
 def _starts(parts: list[tuple[int, Part]]) -> frozenset[str] | None:

@@ -9,9 +9,9 @@ from care.knowledge.model import RedFlag
 from care.knowledge.patterns import Index, Language, Pattern, PatternInvalid, Phrase, Phrases, plain_words
 
 SCOPES = (
-    "denial", "denial_near", "not_denial", "reach_ends", "begins_new", "denial_after", "not_denial_after", "another", "not_another", "past", "not_past",
-    "recent",
-    "supposed", "not_supposed", "supposed_ends", "idioms", "compounds",
+    "denial", "denial_all", "denial_near", "not_denial", "reach_ends", "begins_new", "denial_after", "not_denial_after",
+    "another", "another_all", "relatives", "not_another", "past", "not_past", "recent",
+    "supposed", "supposed_all", "not_supposed", "supposed_ends", "asks", "tells", "reported", "expected", "unexpected", "idioms", "compounds",
 )  # fmt: skip
 """The lists of scope.yaml."""
 
@@ -31,7 +31,9 @@ class Rules:
 
     rules: tuple[Rule, ...]
     patterns: Index[tuple[Rule, Pattern]]
-    scope: Mapping[str, Phrases]
+    idioms: Phrases
+    scope: Phrases
+    language: Language
     compounds: Mapping[str, str]
     words: frozenset[str]
 
@@ -52,14 +54,16 @@ def compile_rules(flags: Iterable[RedFlag], classes: Mapping[str, list[str]], sc
         raise RulesInvalid(f"scope.yaml: {unknown[0]!r} is no list of it; use one of {', '.join(SCOPES)}")
     ordered = sorted(flags, key=lambda flag: (-flag.acuity.rank, flag.id))
     rules = tuple(
-        Rule(flag, tuple(_pattern(language, flag, each) for each in flag.when), Phrases([_phrase(language, flag, each) for each in flag.unless]))
+        Rule(flag, tuple(_pattern(language, flag, each) for each in flag.when), Phrases(("unless", _phrase(language, flag, each)) for each in flag.unless))
         for flag in ordered
     )
     written = [source for flag in ordered for source in flag.when]
     return Rules(
         rules=rules,
         patterns=Index(((phrase for together in pattern.anywhere for phrase in together), (rule, pattern)) for rule in rules for pattern in rule.when),
-        scope={name: Phrases([_scope_phrase(language, name, each) for each in scope[name]]) for name in SCOPES if name != "compounds"},
+        idioms=Phrases(("idioms", _scope_phrase(language, "idioms", each)) for each in scope["idioms"]),
+        scope=Phrases((name, _scope_phrase(language, name, each)) for name in SCOPES if name not in {"compounds", "idioms"} for each in scope[name]),
+        language=language,
         compounds={each: each.replace(" ", "") for each in scope["compounds"]},
         words=language.words() | frozenset(word for source in written for word in plain_words(source)),
     )

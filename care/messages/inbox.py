@@ -28,6 +28,8 @@ from care.texts import scripted
 from care.triage.model import RedFlagHit
 
 _JOIN_WINDOW = timedelta(minutes=5)
+_MOST_PARTS = 3
+"""A sentence is looked for in so many messages and the one that follows them."""
 _JOINED_OF_EACH = 1_600
 _STRANGER_PAUSE = timedelta(hours=24)
 MAX_BODY = 100_000
@@ -199,7 +201,7 @@ def _raise_red_flags(session: Session, patient: Patient, inbound: Inbound) -> No
 
 
 def _joined(session: Session, inbound: Inbound) -> list[str]:
-    """The message with those of the minutes before it: as lines, and as a sentence sent in two parts. Empty where it is the first."""
+    """The message with those of the minutes before it: as lines, and as a sentence sent in two parts and in four. Empty where it is the first."""
     recent = session.scalars(
         select(Inbound)
         .where(Inbound.patient_id == inbound.patient_id, Inbound.id < inbound.id, Inbound.trigger.is_(None))
@@ -211,7 +213,7 @@ def _joined(session: Session, inbound: Inbound) -> list[str]:
         return []
     before = [message.body[-_JOINED_OF_EACH:] for message in reversed(recent)]
     beginning = inbound.body[:_JOINED_OF_EACH]
-    return ["\n".join([*before, beginning]), " ".join([before[-1], beginning])]
+    return ["\n".join([*before, beginning]), " ".join([before[-1], beginning]), " ".join([*before[-_MOST_PARTS:], beginning])]
 
 
 def _rules_already_raised(session: Session, patient_id: str, at: datetime) -> set[str]:

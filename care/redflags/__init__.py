@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,6 +17,7 @@ from care.triage.model import PatientContext, RedFlagHit
 _READ_AT_ONCE, _READ_AGAIN = 6_000, 300
 _CHECKED_LATELY = 256
 _PASSAGE = 250
+_ELLIPSIS = re.compile(r"\.{2,}|\u2026")
 _MOST_FIRST_WORDS = 2
 _SAID_BY_THE_WARNING = frozenset({"flag_call_now", "flag_crisis_line", "flag_watch_worse"})
 _WIDE = 3
@@ -54,6 +56,8 @@ def shortened(text: str, context: PatientContext | None, most: int) -> str:
 @lru_cache(_CHECKED_LATELY)
 def _checked(text: str, protocol: str | None) -> tuple[RedFlagHit, ...]:
     clauses = read_clauses(text)
+    if _ELLIPSIS.search(text):  # dots may end a sentence, or be a breath within one: both are read
+        clauses += read_clauses(_ELLIPSIS.sub(" ", text))
     keys = frozenset().union(*(clause.clause.all_keys for clause in clauses))
     hits: dict[str, RedFlagHit] = {}
     for rule, pattern in knowledge().rules.patterns.possible(keys):
@@ -88,6 +92,11 @@ def _together(phrases: tuple[Phrase, ...], rule: Rule, clause: ReadClause) -> st
 
 def _set_aside(place: tuple[int, int], rule: Rule, clause: ReadClause) -> bool:
     aside = clause.aside(*place)
-    if aside is not None and not (rule.flag.even_if_denied and aside in {Aside.DENIED, Aside.SUPPOSED}):
+    overlooked = (
+        (aside in {Aside.DENIED, Aside.SUPPOSED} and rule.flag.even_if_denied)
+        or (aside is Aside.ANOTHER and rule.flag.of_anyone)
+        or (aside is Aside.EXPECTED and rule.flag.acuity is Acuity.EMERGENCY)
+    )
+    if aside is not None and not overlooked:
         return True
-    return any(start - _WIDE < place[1] and place[0] < end + _WIDE for start, end in rule.unless.find(clause.clause))
+    return any(start - _WIDE < place[1] and place[0] < end + _WIDE for _, (start, end) in rule.unless.find(clause.clause))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 import unicodedata
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -12,12 +15,16 @@ import yaml
 from spellchecker import SpellChecker
 
 from care.knowledge import knowledge
+from care.numbers import NUMBER_WORDS
+from care.redflags.values import MEASURED_WORDS
 
 _SPELLING = Path(__file__).parent.parent / "knowledge" / "spelling.yaml"
-_LOOKALIKES = str.maketrans("авсеԁһіјкӏмнорԛгѕтуԝхαεικνορτυχβγıɑɡ", "abcedhijklmhopqrstywxaeiknoptuxbgiag")
+_LOOKALIKES = str.maketrans("авсеԁһіјкӏмнорԛгѕтуԝхαεικνορτυχβγηωςıɑɡ", "abcedhijklmhopqrstywxaeikvoptuxbynwciag")
 _LEET = str.maketrans("013457@$!", "oieastasi")
 _INVISIBLE = {"Cf", "Cc", "Cs", "Co", "Cn"}
 _CLAUSE = re.compile(r"[!?;\n\r\u3002]+|\.{2,}|\u2026|\.(?=\D|$)(?!com\b)|\b(?:but|however|except|although|though|pero|aunque)\b")
+_ANSWERED = re.compile(r"\?[\s\-\u2013:,]*(no|nope|none|nah|nada)\b(?=\s*(?:[.,;!?\n]|$))")
+"""A question that the writer answers with no: both are one statement."""
 _CONTRACTED = re.compile(r"(?<=\w)['`\u2018\u2019\u02bc\u00b4](?=\w)")
 _POSSESSIVE = re.compile(r"\b(?!(?:it|he|she|that|there|what|who|here|where|let|how)')([a-z]{2,})['`\u2018\u2019\u02bc\u00b4]s\b")
 _DROPPED_G = re.compile(r"\b([a-z]{2,}in)['\u2019](?!\w)")
@@ -27,9 +34,13 @@ _TOKEN = re.compile(r"[,:()\u2013\u2014]|\d+(?:,\d{3})+(?!\d)|\d+(?:[.,]\d+)?(?:
 _NUMBER_AND_UNIT = re.compile(
     r"(\d+(?:[.,]\d+)?)(f|c|lbs?|pounds?|kgs?|kilos?|stone|mg|ml|mcg|units?|hrs?|h|hours?|days?|d|wks?|weeks?|mins?|minutes?|bpm|mmol|mgdl|yo|yrs?|cm|inch|inches|x|th|st|nd|rd|pm|am|l|k|tabs?|pills?|puffs?|pads?)"
 )
+_SIGNS = frozenset(",:()\u2013\u2014")
 _REPEATED = re.compile(r"(.)\1{2,}")
-_MIN_REPAIRED, _MAX_REPAIRED, _MAX_RUN_ON = 5, 20, 40
-_COMMON, _RARE = 2_000, 60
+_JOINED_NUMBER = re.compile(r"(?<=[a-z])(?=\d+[./]\d)|(?<=\d[./]\d)(?=[a-z])|(?<=[./]\d\d)(?=[a-z])|(?<=[./]\d\d\d)(?=[a-z])|(?<=\bspo2)(?=\d\d)")
+"""Between a number and a word that it runs into ("bp78/40")."""
+_MIN_REPAIRED, _MAX_REPAIRED, _MAX_RUN_ON = 4, 20, 40
+_LEAST_STEM, _LONGEST_ENDING, _MOST_READINGS = 5, 4, 5
+_VERY_COMMON, _COMMON, _RARE, _LIKELIER = 50_000, 2_000, 60, 100
 """Counts in the frequency list: a word this common is never mended, one below `_RARE` is hardly a word."""
 
 
@@ -48,18 +59,29 @@ def normalise(text: str, *, repair: bool = True) -> str:
 
 def plain_clauses(text: str, *, repair: bool = True) -> list[PlainClause]:
     """Lower case, homoglyphs, accents, invisible characters and (with `repair`) misspellings, run-on and spaced-out words folded. Never raises."""
-    return [read for part in _CLAUSE.split(_folded(text, repair)) if (read := _read(part, repair)).words]
+    return [read[0] for part in _parts(text, repair) if (read := _read(part, repair))]
+
+
+def readings_of(text: str) -> list[PlainClause]:
+    """The clauses as `plain_clauses` has them, and again with each other word that an unknown one may stand for ("beath": beat, breath)."""
+    return [clause for part in _parts(text, repair=True) for clause in _read(part, repair=True)]
+
+
+def _parts(text: str, repair: bool) -> list[str]:
+    return _CLAUSE.split(_ANSWERED.sub(r", \1", _folded(text, repair)))
 
 
 def _folded(text: str, repair: bool) -> str:
     plain = unicodedata.normalize("NFKC", text.replace("\r", "\n"))
     if not plain.isascii():
+        plain = plain.translate(_emoji()) if repair else plain
         plain = "".join(char for char in plain if char == "\n" or unicodedata.category(char) not in _INVISIBLE)
         plain = plain.casefold().translate(_LOOKALIKES)
         plain = "".join(char for char in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(char))
     else:
         plain = "".join(char for char in plain if char == "\n" or char >= " ").lower()
     if repair:
+        plain = _JOINED_NUMBER.sub(" ", plain)
         plain = _DROPPED_G.sub(r"\1g", plain)
         plain = _SPACED.sub(lambda found: re.sub(r"[ ._\-]", "", found.group(0)) if sum(map(str.isalpha, found.group(0))) > 2 else found.group(0), plain)
         plain = _SPLIT_WORD.sub("", plain)
@@ -67,25 +89,33 @@ def _folded(text: str, repair: bool) -> str:
     return _CONTRACTED.sub("", plain)
 
 
-def _read(part: str, repair: bool) -> PlainClause:
-    words: list[str] = []
-    commas: set[int] = set()
-    for token in _TOKEN.findall(part):
-        if token in {",", ":", "(", ")", "\u2013", "\u2014"}:
-            commas.add(len(words))
-        else:
-            words.extend(_words(token, repair))
-    return PlainClause(tuple(words), frozenset(commas) - {0, len(words)})
+def _read(part: str, repair: bool) -> list[PlainClause]:
+    """The clause, and after it the others that it may be; none where it has no words."""
+    tokens = [token if token in _SIGNS else _words(token, repair) for token in _TOKEN.findall(part)]
+    most = max((len(token) for token in tokens if isinstance(token, tuple)), default=0)
+    read = []
+    for guess in range(most):
+        words: list[str] = []
+        commas: set[int] = set()
+        for token in tokens:
+            if isinstance(token, str):
+                commas.add(len(words))
+            elif token:
+                words.extend(token[min(guess, len(token) - 1)].split())
+        if words:
+            read.append(PlainClause(tuple(words), frozenset(commas) - {0, len(words)}))
+    return read
 
 
-def _words(token: str, repair: bool) -> list[str]:
+def _words(token: str, repair: bool) -> tuple[str, ...]:
+    """What the token may stand for, the likeliest first."""
     if token[0].isdigit() and token.strip("0123456789.,/") == "":
-        return [_number(token)]
+        return (_number(token),)
     if unit := _NUMBER_AND_UNIT.fullmatch(token):
-        return [_number(unit[1]), unit[2]]
+        return (f"{_number(unit[1])} {unit[2]}",)
     if not repair:
-        return [word for word in [re.sub(r"[@$!]", "", token)] if word]
-    return _mended(token).split()
+        return (re.sub(r"[@$!]", "", token),)
+    return _mended(token)
 
 
 def _number(token: str) -> str:
@@ -96,23 +126,25 @@ def _number(token: str) -> str:
 
 
 @lru_cache(20_000)
-def _mended(token: str) -> str:
-    """The word or words that are meant; empty for signs alone."""
+def _mended(token: str) -> tuple[str, ...]:
+    """The word or words that may be meant, the likeliest first; an empty one for signs alone."""
     word = token.strip("!$@")
     if not word or len(token) > _MAX_RUN_ON:
-        return re.sub(r"[@$!]", " ", token).strip()
+        return (re.sub(r"[@$!]", " ", token).strip(),)
     if word in _spelling():
-        return _spelling()[word]
+        return (_spelling()[word],)
     if not word.isalpha():
-        return _from_signs(token if not token.endswith("!") else word)
+        return (_from_signs(token if not token.endswith("!") else word),)
+    if word in _vocabulary():
+        return (word,)
+    if _REPEATED.search(word):
+        squeezed = sorted((each for each in (_REPEATED.sub(r"\1\1", word), _REPEATED.sub(r"\1", word)) if _known(each)), key=frequency, reverse=True)
+        return tuple(squeezed) or _mended(_REPEATED.sub(r"\1", word))
     if _known(word):
-        return word
-    squeezed = next((each for each in (_REPEATED.sub(r"\1\1", word), _REPEATED.sub(r"\1", word)) if each != word and _known(each)), None)
-    if squeezed or _REPEATED.search(word):
-        return squeezed or _mended(_REPEATED.sub(r"\1", word))
+        return (word, *(near for near in _near_words(word) if frequency(near) >= _LIKELIER * frequency(word)))[:_MOST_READINGS]
     if word.endswith("in") and _known(word + "g"):
-        return word + "g"
-    return _near_word(word) or _run_on(word) or word
+        return (word + "g", *_run_on(word))
+    return ((*_near_words(word)[: _MOST_READINGS - 1], *_run_on(word)) or (word,))[:_MOST_READINGS]
 
 
 def _from_signs(token: str) -> str:
@@ -120,58 +152,94 @@ def _from_signs(token: str) -> str:
     guess = token.translate(_LEET)
     if guess in _rule_words() or (guess.isalpha() and any(char.isalpha() for char in token) and _known(guess) and len(guess) > 3):
         return guess
-    return " ".join(_mended(part) if part.isalpha() else part for part in re.findall(r"[a-z]+|\d+", token))
+    return " ".join(_mended(part)[0] if part.isalpha() else part for part in re.findall(r"[a-z]+|\d+", token))
 
 
 def _known(word: str) -> bool:
     """Whether the word is right as it stands."""
-    return word in _vocabulary() or _frequency(word) >= (_RARE if len(word) > 3 else 1)
+    return word in _vocabulary() or frequency(word) >= (_RARE if len(word) > 3 else 1) or (word.endswith("s") and frequency(word[:-1]) >= _COMMON)
 
 
-def _near_word(word: str) -> str | None:
-    """The word that rules or symptoms use, one letter away (two in a long word)."""
-    if not _MIN_REPAIRED <= len(word) <= _MAX_REPAIRED or _frequency(word) >= _COMMON:
-        return None
+@lru_cache(20_000)
+def _near_words(word: str) -> tuple[str, ...]:
+    """The words that rules or symptoms use, one letter away (two in a long word), and those that begin with a stem of theirs but for a letter."""
+    if not _MIN_REPAIRED <= len(word) <= _MAX_REPAIRED or frequency(word) >= _COMMON:
+        return ()
     near = _near()
     found = {known for shorter in _deletions(word) for known in near.get(shorter, ()) if _one_apart(word, known)}
     if not found and len(word) >= 9:
         found = {known for once in _deletions(word)[1:] for shorter in _deletions(once) for known in near.get(shorter, ()) if abs(len(known) - len(word)) <= 1}
-    return max(sorted(found), key=lambda known: (known[0] == word[0], sorted(known) == sorted(word), _frequency(known)), default=None)
+    ordered = sorted(found, key=lambda known: (known[0] == word[0], sorted(known) == sorted(word), frequency(known), known), reverse=True)
+    return tuple(dict.fromkeys([*ordered, *_near_stems(word)]))
+
+
+def _near_stems(word: str) -> list[str]:
+    """The word with its beginning mended to a stem of the rules ("deesmaye": desmaye)."""
+    found = []
+    for length in range(max(_LEAST_STEM, len(word) - _LONGEST_ENDING - 1), len(word) + 1):
+        begin = word[:length]
+        for shorter in _deletions(begin):
+            found += [
+                stem + word[length:] for stem in _stems().get(shorter, ()) if len(begin) != len(stem) - 1 or length < len(word) if _one_apart(begin, stem)
+            ]
+    return sorted(set(found), key=lambda each: (each[0] == word[0], len(each)), reverse=True)[:2]
 
 
 def _one_apart(word: str, known: str) -> bool:
-    """Whether one letter is added, missing, other, or two neighbours are swapped."""
+    """Whether one letter is added, missing, other, or two neighbours are swapped; in a word of four, none is other."""
     if abs(len(word) - len(known)) > 1:
         return False
     if len(word) != len(known):
-        return True
+        return len(word) > _MIN_REPAIRED or len(known) >= len(word)
     wrong = [at for at, pair in enumerate(zip(word, known, strict=True)) if pair[0] != pair[1]]
-    return len(wrong) == 1 or (len(wrong) == 2 and wrong[1] == wrong[0] + 1 and word[wrong[0]] == known[wrong[1]] and word[wrong[1]] == known[wrong[0]])
+    if len(wrong) == 1:
+        return len(word) > _MIN_REPAIRED
+    return len(wrong) == 2 and wrong[1] == wrong[0] + 1 and word[wrong[0]] == known[wrong[1]] and word[wrong[1]] == known[wrong[0]]
 
 
-def _run_on(word: str) -> str | None:
-    """Words written without spaces ("cantbreathe"), where the rules look for one of them."""
-    if len(word) < 7:
-        return None
+def _run_on(word: str) -> tuple[str, ...]:
+    """Words written without spaces ("cantbreathe"), by how often each is written (after Norvig, Beautiful Data, 2009); empty where it is no such run."""
+    if len(word) < _MIN_REPAIRED:
+        return ()
     best: list[tuple[float, list[str]] | None] = [(0.0, [])] + [None] * len(word)
     for end in range(1, len(word) + 1):
-        for start in range(max(0, end - 14), end):
+        for start in range(max(0, end - 16), end):
             before, part = best[start], word[start:end]
-            if before is None or not (
-                part in _rule_words() or _frequency(part) >= 200_000 or part in _SHORT or (len(part) > 3 and _frequency(part) >= _COMMON)
-            ):
+            if before is None or end - start == len(word) or not _stands_alone(part):
                 continue
-            cost = before[0] + 1.0 + (0.0 if part in _rule_words() else 0.3)
-            standing = best[end]
+            standing, cost = best[end], before[0] + _surprise(part)
             if standing is None or cost < standing[0]:
                 best[end] = (cost, [*before[1], part])
-    found = best[-1]
-    parts = found[1] if found else []
-    worth = any(len(part) >= 4 and part in _rule_words() for part in parts)
-    return " ".join(parts) if worth and 1 < len(parts) <= 2 + len(word) // 5 else None
+    parts = best[-1][1] if best[-1] else []
+    return (" ".join(parts),) if 1 < len(parts) <= 2 + len(word) // 5 else ()
 
 
-_SHORT = frozenset({"i", "a", "my", "im", "is", "it", "in", "on", "me", "no", "of", "so", "to", "up", "he", "cant", "wont", "dont"})
+def _surprise(part: str) -> float:
+    frequency = max(frequency(part), 1_000_000 if part in _SHORT else 20_000 if _of_the_rules(part) else 1)
+    return 1.0 + math.log10(1e9 / frequency)
+
+
+def _of_the_rules(part: str) -> bool:
+    return (
+        part in _rule_words()
+        or part in knowledge().rules.words
+        or any(part[:length] in _whole_stems() for length in range(max(_LEAST_STEM, len(part) - _LONGEST_ENDING), len(part) + 1))
+    )
+
+
+def _stands_alone(part: str) -> bool:
+    """Whether a part of a run-on is a word: one of the rules, or a common one; of short ones only those that are always about."""
+    if len(part) < 3:
+        return part in _SHORT
+    return part in _SHORT or _of_the_rules(part) or frequency(part) >= (_VERY_COMMON if len(part) == 3 else _COMMON)
+
+
+_SHORT = frozenset({
+    "i", "a", "my", "im", "is", "it", "in", "on", "me", "no", "of", "so", "to", "up", "he", "we", "at", "as", "an", "be", "by", "do", "go", "if", "or", "us",
+    "bp", "its", "hes", "shes", "ive", "ill", "cant", "wont", "dont", "isnt", "arent", "wasnt", "doesnt", "didnt", "havent", "hasnt", "couldnt", "aint",
+    "wouldnt", "thats", "theres", "y", "la", "el", "le", "se", "de", "en", "mi", "su", "un", "lo", "te", "ya", "al", "es",
+})  # fmt: skip
+"""Words of one or two letters, and contractions, that may stand in a run-on."""
 
 
 def _deletions(word: str) -> list[str]:
@@ -189,19 +257,47 @@ def _frequencies() -> tuple[SpellChecker, SpellChecker]:
 
 
 @lru_cache(50_000)
-def _frequency(word: str) -> int:
+def frequency(word: str) -> int:
     """How often the word stands in the library's English or Spanish frequency list."""
     return max(int(checker.word_frequency[word]) for checker in _frequencies())
 
 
 @cache
 def _rule_words() -> frozenset[str]:
-    """The words the rules look for, whole and as stems, and those of the symptoms: what a misspelling is mended to."""
+    """The words the rules look for, whole and as stems with every ending that is written, and number words: what a misspelling is mended to."""
     language = knowledge().rules.words
     whole = {word for word in language if not word.endswith("*") and len(word) > 3}
-    stems = {word[:-1] for word in language if word.endswith("*") and len(word) > 4}
-    grown = {stem + ending for stem in stems for ending in ("", "s", "ed", "ing", "er", "y", "e", "es", "d") if _frequency(stem + ending) >= _RARE}
-    return frozenset(whole | grown)
+    written = {word for checker in _frequencies() for word in checker.word_frequency.dictionary}
+    listed = sorted(word for word in written if frequency(word) >= _RARE)
+    short = {word[:-1] for word in language if word.endswith("*") and len(word) == _LEAST_STEM - 1}
+    grown = {
+        word
+        for stem in (word[:-1] for word in language if word.endswith("*") and len(word) > 3)
+        for word in (stem, *itertools.takewhile(lambda word: word.startswith(stem), listed[bisect_left(listed, stem) :]))  # noqa: B023
+    }
+    grown = {word for word in grown if len(word) > 3 and word.isalpha() and (word[:3] not in short or frequency(word) >= _COMMON)}
+    return frozenset(whole | grown | {word for word in NUMBER_WORDS | MEASURED_WORDS if len(word) > 3 and word.isascii()})
+
+
+@cache
+def _whole_stems() -> frozenset[str]:
+    return frozenset(word[:-1] for word in knowledge().rules.words if word.endswith("*") and len(word) > _LEAST_STEM)
+
+
+@cache
+def _stems() -> dict[str, tuple[str, ...]]:
+    """The stems of the rules by themselves and by themselves less one letter."""
+    near: dict[str, list[str]] = {}
+    for stem in sorted(_whole_stems()):
+        for shorter in _deletions(stem):
+            near.setdefault(shorter, []).append(stem)
+    return {shorter: tuple(stems) for shorter, stems in near.items()}
+
+
+@cache
+def _emoji() -> dict[int, str]:
+    """Signs that stand for a word, with that word."""
+    return {ord(sign): f" {word} " for sign, word in _spelling().items() if len(sign) == 1 and not sign.isalnum()}
 
 
 @cache

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from care.knowledge import knowledge
 from care.knowledge.patterns import Clause
-from care.redflags.normalise import plain_clauses
+from care.redflags.normalise import plain_clauses, readings_of
 from care.redflags.values import readings
 
 Span = tuple[int, int]
 _LIST_ITEM = 3
 """A part between commas of at most this many words goes on with a list."""
 _NEAR_REACH = 4
+_ITEM = 4
+"""What a bare "no" answers has at most this many words."""
+_BARE_NO = frozenset(["no", "nope", "none", "nah", "nil", "neg", "nada", "ninguno", "ninguna"])
 _BLANK = "_"
 
 
@@ -26,6 +31,7 @@ class Aside(StrEnum):
     ANOTHER = "another"
     PAST = "past"
     SUPPOSED = "supposed"
+    EXPECTED = "expected"
 
 
 @dataclass(frozen=True)
@@ -38,38 +44,44 @@ class Scope:
     end: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReadClause:
     """A clause with what sets its words aside."""
 
     clause: Clause
-    scopes: tuple[Scope, ...]
+    found: Mapping[str, list[Span]]
+
+    @cached_property
+    def scopes(self) -> tuple[Scope, ...]:
+        """The words that set others aside; read only once a finding stands in the clause."""
+        read = (_denials, _denied_after, _of_another, _of_the_past, _supposed, _expected)
+        return tuple(scope for each in read for scope in each(self.clause, self.found))
 
     def aside(self, start: int, end: int) -> Aside | None:
         """Why the words from `start` to `end` are set aside, if they are. Words that deny within them are part of the finding."""
         for scope in self.scopes:
             within = start <= scope.cue[0] < end
-            if not (within and scope.aside in {Aside.DENIED, Aside.PAST}) and scope.start <= start < scope.end:
+            if not (within and scope.aside is Aside.DENIED) and scope.start <= start < scope.end:
                 return scope.aside
         return None
 
 
 def read_clauses(text: str) -> list[ReadClause]:
-    """The clauses of a text, idioms blanked out, each with its values and scopes. Never raises."""
-    return [_with_scopes(_clause(clause.words, clause.commas)) for clause in plain_clauses(text)]
+    """The clauses of a text in every reading of its words, idioms blanked out, each with its values and scopes. Never raises."""
+    return [_with_scopes(_clause(clause.words, clause.commas)) for clause in readings_of(text)]
 
 
 def literal_clauses(text: str) -> list[ReadClause]:
     """The clauses of a text with every word as it stands, each with its scopes. Never raises."""
-    return [_with_scopes(Clause(clause.words, (), clause.commas)) for clause in plain_clauses(text)]
+    return [_with_scopes(knowledge().rules.language.clause(clause.words, (), clause.commas)) for clause in plain_clauses(text)]
 
 
 def _clause(words: tuple[str, ...], commas: frozenset[int]) -> Clause:
     words, commas = _compounded(words, commas)
-    plain = Clause(words)
-    blank = {place for start, end in knowledge().rules.scope["idioms"].find(plain) for place in range(start, end)}
-    shown = tuple(_BLANK if place in blank else word for place, word in enumerate(words))
-    return Clause(shown, readings(shown), commas)
+    rules = knowledge().rules
+    blank = {place for _, (start, end) in rules.idioms.find(rules.language.clause(words)) for place in range(start, end)}
+    shown = tuple(_BLANK if place in blank else word for place, word in enumerate(words)) if blank else words
+    return rules.language.clause(shown, readings(shown), commas)
 
 
 def _compounded(words: tuple[str, ...], commas: frozenset[int]) -> tuple[tuple[str, ...], frozenset[int]]:
@@ -87,73 +99,110 @@ def _compounded(words: tuple[str, ...], commas: frozenset[int]) -> tuple[tuple[s
     return tuple(joined), frozenset(moved)
 
 
-def _found(name: str, clause: Clause) -> list[Span]:
-    return sorted(set(knowledge().rules.scope[name].find(clause)))
-
-
 def _with_scopes(clause: Clause) -> ReadClause:
-    denials = list(_denials(clause))
-    scopes = (*denials, *_denied_after(clause), *_of_another(clause), *_of_the_past(clause), *_supposed(clause))
-    clause.barriers = frozenset(scope.cue[0] for scope in denials)
+    found: dict[str, list[Span]] = defaultdict(list)
+    for name, span in sorted(set(knowledge().rules.scope.find(clause))):
+        found[name].append(span)
+    clause.barriers = frozenset(scope.cue[0] for scope in _denials(clause, found))
     clause.memo.clear()
-    return ReadClause(clause, scopes)
+    return ReadClause(clause, found)
 
 
-def _denials(clause: Clause) -> Iterator[Scope]:
-    undone = _found("not_denial", clause)
-    ends = [start for start, _ in _found("reach_ends", clause)]
-    new = _new_statements(clause)
+def _denials(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
+    undone = found.get("not_denial", [])
+    ends = [start for start, _ in found.get("reach_ends", [])]
+    new = _new_statements(clause, found)
     for name, reach in (("denial", len(clause.words)), ("denial_near", _NEAR_REACH)):
-        for start, end in _longest(_found(name, clause)):
+        for start, end in _longest(found.get(name, [])):
             if any(first <= start < last for first, last in undone):
                 continue
             stops = [place for place in (*ends, *new) if place >= end] + [len(clause.words), end + reach]
-            yield Scope(Aside.DENIED, (start, end), end, min(stops))
+            yield Scope(Aside.DENIED, (start, end), start + 1, min(stops))
+    for start, end in found.get("denial_all", []):
+        yield Scope(Aside.DENIED, (start, end), end, len(clause.words))
+    yield from _answered_no(clause)
 
 
-def _denied_after(clause: Clause) -> Iterator[Scope]:
-    undone = _found("not_denial_after", clause)
-    for start, end in _longest(_found("denial_after", clause)):
+def _answered_no(clause: Clause) -> Iterator[Scope]:
+    """ "fever: no, chills no": a bare no at the end of an item denies the item, unless the item speaks of the writer."""
+    borders = sorted({0, *clause.commas, len(clause.words)})
+    for first, last in itertools.pairwise(borders):
+        if clause.words[last - 1] not in _BARE_NO:
+            continue
+        if last - 1 > first:
+            item = first
+        elif first:
+            item = max(border for border in borders if border < first)
+        else:
+            continue
+        if last - 1 - item <= _ITEM and _FIRST_PERSON.isdisjoint(clause.words[item:last]):
+            yield Scope(Aside.DENIED, (last - 1, last), item, last - 1)
+
+
+def _denied_after(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
+    undone = found.get("not_denial_after", [])
+    for start, end in _longest(found.get("denial_after", [])):
         if start == 0 or any(first < end and start < last for first, last in undone):
             continue
-        yield Scope(Aside.DENIED, (start, end), _statement(clause, start)[0], start)
+        yield Scope(Aside.DENIED, (start, end), _statement(clause, found, start)[0], start)
 
 
-def _of_another(clause: Clause) -> Iterator[Scope]:
-    if _found("not_another", clause):
+def _of_another(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
+    if found.get("not_another"):
         return
-    new = [place for place in _new_statements(clause) if clause.words[place] not in _THIRD_PERSON]
-    for start, end in _longest(_found("another", clause)):
-        if not _FIRST_PERSON.isdisjoint(clause.words[start + 1 : end]):
+    if found.get("another_all") and found.get("relatives"):
+        yield Scope(Aside.ANOTHER, found["another_all"][0], 0, len(clause.words))
+    new = [place for place in _new_statements(clause, found) if clause.words[place] not in _THIRD_PERSON]
+    for start, end in _longest(found.get("another", [])):
+        if not _SELF.isdisjoint(clause.words[start + 1 : end]):
             continue
-        own = [place for place in range(end, len(clause.words)) if clause.words[place] in _FIRST_PERSON]
+        own = [place for place in range(end, len(clause.words)) if _speaks_of_self(clause, place)]
         yield Scope(Aside.ANOTHER, (start, end), start, min([*own, *(place for place in new if place >= end), len(clause.words)]))
 
 
 _THIRD_PERSON = frozenset(["he", "she", "they", "his", "her", "hes", "shes", "who", "and", "el", "ella"])
-_FIRST_PERSON = frozenset(["i", "im", "ive", "ill", "id", "my", "me", "mine", "we", "yo", "mi", "me", "tengo", "estoy", "我"])
+_SELF = frozenset(["i", "im", "ive", "ill", "id", "we", "yo", "tengo", "estoy", "我"])
+_FIRST_PERSON = _SELF | {"my", "me", "mine", "mi"}
+_OF_A_PLACE = frozenset({
+    "in", "at", "on", "of", "from", "with", "near", "next", "to", "by", "behind", "like", "en", "de", "if", "when", "whether", "does", "do", "could", "can",
+    "should", "would", "will", "si",
+})  # fmt: skip
+"""After these, "my" tells where or whose, and begins nothing new."""
 
 
-def _of_the_past(clause: Clause) -> Iterator[Scope]:
-    if _found("not_past", clause):
+def _speaks_of_self(clause: Clause, place: int) -> bool:
+    word = clause.words[place]
+    return word in _SELF or (word in {"my", "mi"} and clause.words[place - 1] not in _OF_A_PLACE)
+
+
+def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
+    if found.get("not_past", []):
         return
-    recent = _found("recent", clause)
-    for start, end in _longest(_found("past", clause)):
-        first, last = _statement(clause, start)
+    recent = found.get("recent", [])
+    for start, end in _longest(found.get("past", [])):
+        first, last = _statement(clause, found, start)
         if last - first <= _LIST_ITEM + 1:
-            first, last = (_statement(clause, first - 1)[0] if first else 0), (_statement(clause, last)[1] if last < len(clause.words) else last)
+            first, last = (_statement(clause, found, first - 1)[0] if first else 0), (_statement(clause, found, last)[1] if last < len(clause.words) else last)
         if not any(first <= place < last for place, _ in recent):
             yield Scope(Aside.PAST, (start, end), first, last)
 
 
-def _supposed(clause: Clause) -> Iterator[Scope]:
-    undone = _found("not_supposed", clause)
-    ends = [start for start, _ in _found("supposed_ends", clause)]
-    for start, end in _longest(_found("supposed", clause)):
+def _supposed(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
+    undone = found.get("not_supposed", [])
+    if _at_start("asks", found) and not _at_start("tells", found) and not found.get("reported"):
+        yield Scope(Aside.SUPPOSED, (0, 1), 0, _statement(clause, found, 0)[1])
+    for start, end in found.get("supposed_all", []):
+        yield Scope(Aside.SUPPOSED, (start, end), 0, len(clause.words))
+    ends = [start for start, _ in found.get("supposed_ends", []) if clause.words[start] != "my" or _speaks_of_self(clause, start)]
+    for start, end in _longest(found.get("supposed", [])):
         if any(first < end and start < last for first, last in undone):
             continue
-        stops = [place for place in ends if place >= end] + [_statement(clause, start)[1]]
+        stops = [place for place in ends if place >= end] + [_statement(clause, found, start)[1]]
         yield Scope(Aside.SUPPOSED, (start, end), start, min(stops))
+
+
+def _at_start(name: str, found: Mapping[str, list[Span]]) -> bool:
+    return any(start == 0 for start, _ in found.get(name, []))
 
 
 def _longest(spans: list[Span]) -> list[Span]:
@@ -161,15 +210,21 @@ def _longest(spans: list[Span]) -> list[Span]:
     return list(dict(spans).items())
 
 
-def _new_statements(clause: Clause) -> list[int]:
+def _new_statements(clause: Clause, found: Mapping[str, list[Span]]) -> list[int]:
     """Where a part after a comma says something new: it is longer than an item of a list, or speaks of somebody or something anew."""
-    begins = {start for start, _ in _found("begins_new", clause)}
+    begins = {start for start, _ in found.get("begins_new", [])}
     borders = [*sorted(clause.commas), len(clause.words)]
     return [border for border, after in itertools.pairwise(borders) if after - border > _LIST_ITEM or any(place in begins for place in range(border, after))]
 
 
-def _statement(clause: Clause, place: int) -> Span:
+def _statement(clause: Clause, found: Mapping[str, list[Span]], place: int) -> Span:
     """The words that say one thing, around `place`."""
-    borders = [0, *_new_statements(clause), len(clause.words)]
+    borders = [0, *_new_statements(clause, found), len(clause.words)]
     first = max(border for border in borders if border <= place)
     return first, min((border for border in borders if border > place), default=len(clause.words))
+
+
+def _expected(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
+    if not found.get("unexpected"):
+        for start, end in found.get("expected", []):
+            yield Scope(Aside.EXPECTED, (start, end), 0, len(clause.words))

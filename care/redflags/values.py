@@ -60,7 +60,20 @@ _OXYGEN_WORDS = frozenset(
 )
 _PULSE_WORDS = frozenset(["pulse", "heart", "heartbeat", "hr", "bpm", "heartrate", "rate", "beats", "pulso", "ticker", "beating", "latidos", "心"])
 _PRESSURE_WORDS = frozenset(["bp", "pressure", "bloodpressure", "cuff", "systolic", "over", "presion", "reading", "tension", "top", "压"])
+MEASURED_WORDS = _FEVER_WORDS | _SUGAR_WORDS | _OXYGEN_WORDS | _PULSE_WORDS | _PRESSURE_WORDS
+"""The words that a number stands beside."""
 _GAIN_WORDS = frozenset(["gain", "gained", "up", "heavier", "put", "added", "more", "extra", "subi", "aumente", "increase", "increased"])
+_LOW_WORDS = frozenset(["low", "lows", "hypo", "juice", "jelly", "shaky", "wobbly", "reading", "only", "candy", "sweaty"])
+_BEATING = frozenset(["heart", "heartbeat", "pulse", "thumping", "pounding", "racing", "hammering", "galloping", "palpitations", "ticker"])
+_THEN = frozenset(["", "and", "now", "sitting", "at", "just", "bpm", "since", "resting", "when", "even", "i", "again", "it", "my", "dizzy", "beats"])
+_COUNTED = frozenset({
+    "pill", "pills", "tablet", "tablets", "tabs", "capsules", "doses", "sleeping", "pastillas", "paracetamol", "acetaminophen", "tylenol", "codeine",
+    "cocodamol", "dihydrocodeine", "tramadol", "oxycodone", "oxycontin", "oxys", "percs", "percocet", "morphine", "norco", "hydrocodone", "vicodin", "endone",
+    "ibuprofen", "aspirin", "diazepam", "valium", "xanax", "lorazepam", "ambien", "benadryl", "metoprolol", "bisoprolol", "insulin", "warfarin",
+    "gabapentin", "pregabalin",
+})  # fmt: skip
+"""What a number of is counted as pills."""
+_WEIGHT_WORDS = frozenset(["weight", "weigh", "weighed", "weighs", "scale", "scales", "peso", "kg", "kgs", "kilos", "lbs", "lb", "pounds", "libras"])
 _HOURS, _DAYS = (
     frozenset(["hour", "hours", "hr", "hrs", "h", "hora", "horas", "oor", "oors"]),
     frozenset(["day", "days", "dia", "dias", "night", "nights", "d"]),
@@ -88,6 +101,7 @@ def readings(words: tuple[str, ...]) -> tuple[Reading, ...]:
     for value, start, end in _numbers(words):
         found.extend(Reading(kind, number, start, end) for kind, number in _meant(words, value, start, end))
     found.extend(_pressures(words))
+    found.extend(_gained(words))
     return tuple(found)
 
 
@@ -119,6 +133,8 @@ def _meant(words: tuple[str, ...], value: float, start: int, end: int) -> Iterat
     elif first in _POUND | _KILO:
         if about & _GAIN_WORDS:
             yield "weight_gain", value * (_POUNDS_A_KILO if first in _KILO else 1.0)
+    elif first in _COUNTED or (first == "of" and not _COUNTED.isdisjoint(after[1:])):
+        yield "pills", value
     elif _is_pain(words, value, start, end):
         yield "pain", value
     elif first not in _TIMES:
@@ -141,9 +157,11 @@ def _is_pain(words: tuple[str, ...], value: float, start: int, end: int) -> bool
 def _measured(words: tuple[str, ...], value: float, start: int, end: int, first: str, about: set[str]) -> Iterator[tuple[str, float]]:
     sugar = bool(about & _SUGAR_WORDS) or first in {"mmol", "mgdl"}
     degrees = first in _FAHRENHEIT | _CELSIUS or first in {"degrees", "deg", "degree"}
-    if first in _FAHRENHEIT or (not sugar and 95 <= value <= 110 and (about & _FEVER_WORDS or degrees or _decimal(words, start, end))):
+    if first in _FAHRENHEIT or (not sugar and 95 <= value <= 110 and (about & _FEVER_WORDS or degrees or _decimal(words[start], value))):
         yield "temperature", round((value - 32) / 1.8, 2)
-    elif not sugar and 34 <= value <= 43 and (degrees or about & _FEVER_WORDS or (_decimal(words, start, end) and value >= 37 and not about & _PRESSURE_WORDS)):
+    elif (
+        not sugar and 34 <= value <= 43 and (degrees or about & _FEVER_WORDS or (_decimal(words[start], value) and value >= 37 and not about & _PRESSURE_WORDS))
+    ):
         yield "temperature", value
     if about & {"ketones", "ketone"} and value <= 15:
         yield "ketones", value
@@ -152,16 +170,22 @@ def _measured(words: tuple[str, ...], value: float, start: int, end: int, first:
             yield "sugar", round(value * _MG_A_MMOL)
         if value >= 20 and first != "mmol":
             yield "sugar", value
+    if not sugar and about & _LOW_WORDS and (20 <= value < 70 or (_decimal(words[start], value) and 1 <= value < 4)):
+        yield "low_number", value if value >= 20 else round(value * _MG_A_MMOL)
     if about & _OXYGEN_WORDS and 50 <= value <= 100:
         yield "oxygen", value
-    if about & _PULSE_WORDS and 20 <= value <= 250 and words[end : end + 1] not in (("over",), ("systolic",), ("percent",)):
+    if (
+        (about & _PULSE_WORDS or (110 <= value <= 220 and first in _THEN and not _BEATING.isdisjoint(words)))
+        and 20 <= value <= 250
+        and words[end : end + 1] not in (("over",), ("systolic",), ("percent",))
+    ):
         yield "pulse", value
     if about & _PRESSURE_WORDS and 60 <= value <= 280 and words[end : end + 1] != ("over",) and (start == 0 or words[start - 1] not in {"over", "sobre"}):
         yield "top", value
 
 
-def _decimal(words: tuple[str, ...], start: int, end: int) -> bool:
-    return end == start + 1 and "." in words[start]
+def _decimal(word: str, value: float) -> bool:
+    return "." in word or value != int(value)
 
 
 def _pressures(words: tuple[str, ...]) -> Iterator[Reading]:
@@ -174,7 +198,7 @@ def _pressures(words: tuple[str, ...]) -> Iterator[Reading]:
             if parts[1] == "10" and float(parts[0]) <= 10:
                 yield Reading("pain", float(parts[0]), at, at + 1)
     for (top, start, middle), (bottom, again, end) in itertools.pairwise(numbers):
-        if again == middle + 1 and words[middle] in _OF - {"of", "de", "out", "from"}:
+        if again == middle + 1 and words[middle] in _OF - {"of", "de", "out", "from"} | {"con"}:
             yield from _pressure(top, bottom, start, end)
 
 
@@ -182,3 +206,13 @@ def _pressure(top: float, bottom: float, start: int, end: int) -> Iterator[Readi
     if 50 <= top <= 300 and 20 <= bottom < top:
         yield Reading("systolic", top, start, end)
         yield Reading("diastolic", bottom, start, end)
+
+
+def _gained(words: tuple[str, ...]) -> Iterator[Reading]:
+    """ "180 on Monday and 186 today": a weight that rose between two numbers of a clause."""
+    if _WEIGHT_WORDS.isdisjoint(words):
+        return
+    weights = [(value, start, end) for value, start, end in _numbers(words) if 35 <= value <= 400]
+    for (before, start, _), (after, _, end) in itertools.pairwise(weights):
+        if 1 <= after - before <= 15:
+            yield Reading("weight_gain", (after - before) * (_POUNDS_A_KILO if _KILO & set(words) else 1.0), start, end)

@@ -22,7 +22,7 @@ def fired(text: str | InProtocol) -> list[str]:
 
 
 def test_there_are_as_many_rules_as_promised() -> None:
-    assert len(FLAGS) >= 80
+    assert len(FLAGS) >= 91
 
 
 def test_first_words_of_an_emergency_are_said_in_every_language() -> None:
@@ -67,6 +67,21 @@ def test_disguised_chest_pain_is_seen(text: str) -> None:
 
 def test_a_relative_who_speaks_for_the_patient_is_heard() -> None:
     assert "breathing_trouble" in [hit.rule for hit in check("my husband here, he cant breathe")]
+
+
+def test_what_is_easing_sets_aside_no_emergency() -> None:
+    assert fired("crushing chest pain, a bit better after I sat down")
+
+
+def test_who_hits_the_patient_is_not_taken_for_the_patient() -> None:
+    assert "violence_now" in fired("my neighbour is at the door with a knife and he is hitting me now")
+
+
+@pytest.mark.parametrize(
+    "text", ["Chest pain? No.", "chest pain: no, fever: no", "no to all: chest pain, fainting and bleeding", "do people faint on these pills"]
+)
+def test_what_is_answered_with_no_or_only_asked_is_left_alone(text: str) -> None:
+    assert fired(text) == []
 
 
 @given(st.text(max_size=400))

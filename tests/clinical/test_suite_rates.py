@@ -1,20 +1,37 @@
-"""What the red-flag rules reach on the suites that were written blind to them.
+"""What the red-flag rules reach on the suites that were written blind to them, and on the texts that they were developed on.
 
-The goals are 0.97 of the paraphrases and 0.97 of the silent; the floors are what is reached, so that no change loses ground unseen.
+Each suite is in two halves by its ids. Misses of the first half were read while the rules were written; of the second only the rate was ever looked at, so it
+tells what holds on patients that nobody imagined. The goals are 0.97 of the paraphrases and 0.97 of the silent; the floors are what is reached, so that no
+change loses ground unseen.
 """
 
 from __future__ import annotations
 
 import json
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import pytest
+import yaml
 
 from care.acuity import Acuity
 from care.redflags import check
 from care.triage.model import PatientContext
 
 SUITES = Path(__file__).parent / "suites"
-PARAPHRASES_FLOOR, SILENCE_FLOOR = 0.80, 0.79
+DEVELOPMENT = Path(__file__).parent / "development.yaml"
+READ, HELD_BACK = "read", "held_back"
+PARAPHRASES_FLOOR = {READ: 0.98, HELD_BACK: 0.89}
+SILENCE_FLOOR = {READ: 0.98, HELD_BACK: 0.83}
+DEVELOPED_FLOOR, DEVELOPED_SILENCE_FLOOR = 0.99, 0.98
+MOST_ORDINARY_FLAGGED = 0.02
+
+
+def half(identifier: str) -> str:
+    """The half of a row, by a hash of its id that stays as it is."""
+    return READ if sha256(identifier.encode()).digest()[0] % 2 == 0 else HELD_BACK
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -27,11 +44,23 @@ def level(text: str, protocol: str | None = None) -> int:
     return max((hit.acuity.rank for hit in hits), default=-1)
 
 
+def at_level(row: dict[str, Any]) -> bool:
+    return level(row["text"], row.get("protocol")) >= Acuity(row["acuity"]).rank
+
+
+@cache
+def development() -> dict[str, Any]:
+    return dict(yaml.safe_load(DEVELOPMENT.read_text(encoding="utf-8")))
+
+
+def share(found: list[bool]) -> float:
+    return sum(found) / len(found)
+
+
 def test_playing_it_down_never_lowers_an_emergency() -> None:
     pairs = [row for row in rows("played_down") if row["acuity"] == "emergency"]
     assert len(pairs) >= 300
-    lowered = [row["id"] for row in pairs if level(row["played_down"], row.get("protocol")) < level(row["plain"], row.get("protocol"))]
-    assert lowered == []
+    assert [row["id"] for row in pairs if level(row["played_down"], row.get("protocol")) < level(row["plain"], row.get("protocol"))] == []
 
 
 def test_a_named_method_is_never_taken_less_seriously() -> None:
@@ -41,15 +70,26 @@ def test_a_named_method_is_never_taken_less_seriously() -> None:
 
 
 def test_ordinary_messages_are_seldom_flagged() -> None:
-    flagged = [row["id"] for row in rows("ordinary") if level(row["text"], row.get("protocol")) >= 0]
-    assert len(flagged) <= 0.015 * len(rows("ordinary")), flagged
+    assert share([level(row["text"], row.get("protocol")) >= 0 for row in rows("ordinary")]) <= MOST_ORDINARY_FLAGGED
 
 
-def test_paraphrases_of_red_flags_are_flagged() -> None:
-    found = [level(row["text"], row.get("protocol")) >= Acuity(row["acuity"]).rank for row in rows("paraphrases")]
-    assert sum(found) / len(found) >= PARAPHRASES_FLOOR
+@pytest.mark.parametrize("part", [READ, HELD_BACK])
+def test_paraphrases_of_red_flags_are_flagged(part: str) -> None:
+    assert share([at_level(row) for row in rows("paraphrases") if half(row["id"]) == part]) >= PARAPHRASES_FLOOR[part]
 
 
-def test_what_is_denied_or_of_others_is_left_alone() -> None:
-    silent = [level(row["text"], row.get("protocol")) < 0 for row in rows("denied")]
-    assert sum(silent) / len(silent) >= SILENCE_FLOOR
+@pytest.mark.parametrize("part", [READ, HELD_BACK])
+def test_what_is_denied_or_of_others_is_left_alone(part: str) -> None:
+    assert share([level(row["text"], row.get("protocol")) < 0 for row in rows("denied") if half(row["id"]) == part]) >= SILENCE_FLOOR[part]
+
+
+def test_messages_that_the_rules_were_developed_on_are_flagged() -> None:
+    texts = [{**about, "text": text} for about in development()["present"] for text in about["texts"]]
+    assert len(texts) >= 1_500
+    assert share([at_level(row) for row in texts]) >= DEVELOPED_FLOOR
+
+
+def test_what_the_rules_were_developed_to_leave_alone_is_left_alone() -> None:
+    texts = [text for kind in development()["silent"].values() for text in kind]
+    assert len(texts) >= 450
+    assert share([level(text) < 0 for text in texts]) >= DEVELOPED_SILENCE_FLOOR

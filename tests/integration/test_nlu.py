@@ -25,6 +25,118 @@ from nlu.client import NluClient
 PYTHON = ROOT / "var" / "envs" / "nlu" / "bin" / "python"
 HOME = ROOT / "var"
 WEIGHTS = ROOT / "nlu" / "weights"
+ENGLISH = [
+    "knee still swole up cant sleep",
+    "ok",
+    "yes",
+    "no thx",
+    "temp 101.4",
+    "bp 150 over 90",
+    "wat time is my apt",
+    "im good ty",
+    "chest hurts real bad cant breath",
+    "lol whos this",
+    "took my meds at 8",
+    "stop texting me",
+    "gonna throw up again",
+    "pain 7",
+    "my pooh is black n sticky",
+    "aight thanks doc",
+    "no fever no chills",
+    "i fell",
+    "dizzy",
+    "metoprolol or lisinopril?",
+    "poo is runny 4x 2day",
+    "woun is leakin green stuf",
+    "how long til i can drive",
+    "me hurts so much since operation",
+    "am not having pain again sir",
+    "pls call my daughter maria",
+    "hola doc my knee hurts",
+    "diarrhea x3 nausea vomiting",
+    "sugar 5.5",
+    "incision red hot oozing",
+    "nope",
+    "k",
+    "cough cough cough",
+    "i want die",
+    "help",
+    "cant pee",
+    "left leg swollen n warm",
+    "bless you hun feeling grand",
+    "innit babe still sore tho",
+    "husband says im grey",
+]
+FOREIGN = [
+    "me duele mucho la rodilla",
+    "tengo fiebre desde ayer",
+    "no puedo respirar bien",
+    "si",
+    "gracias",
+    "estoy bien gracias a dios",
+    "ya tome la pastilla",
+    "cuando es mi cita",
+    "la herida esta roja y caliente",
+    "me siento mareado",
+    "tengo mucho dolor en el pecho",
+    "no me siento bien",
+    "vomite tres veces hoy",
+    "quiero hablar con una persona",
+    "mi mama se cayo anoche",
+    "sangro mucho",
+    "hola buenos dias",
+    "hinchazon en la pierna izquierda",
+    "no tengo dolor",
+    "que medicina debo tomar",
+    "ayuda por favor",
+    "me olvide la medicina",
+    "la presion 150 sobre 90",
+    "ando bien malo del estomago",
+    "ya no me escriban",
+    "我膝盖很痛",
+    "发烧三十九度",
+    "好的",
+    "谢谢",
+    "我喘不过气来",
+    "伤口红肿流脓",
+    "没有吃药",
+    "什么时候复诊",
+    "头晕想吐",
+    "不知道",
+    "胸口痛",
+    "还好 没事",
+    "我要找医生",
+    "昨晚没睡好",
+    "血压150/90",
+    "tôi bị đau đầu gối",
+    "tôi không thở được",
+    "vết mổ bị sưng đỏ",
+    "cảm ơn bác sĩ",
+    "masakit ang tuhod ko",
+    "hindi ako makahinga",
+    "salamat po",
+    "nahihilo ako mula kahapon",
+    "j'ai mal au genou",
+    "je n'arrive pas à respirer",
+    "merci beaucoup",
+    "mwen gen doulè nan pwatrin",
+    "jenou m ap fè m mal",
+    "estou com muita dor no joelho",
+    "não consigo respirar",
+    "у меня болит колено",
+    "не могу дышать",
+    "عندي ألم في الركبة",
+    "لا أستطيع التنفس",
+    "무릎이 너무 아파요",
+    "숨을 못 쉬겠어요",
+    "mein knie tut weh",
+    "ich kann nicht atmen",
+    "boli mnie kolano",
+    "mi fa male il ginocchio",
+    "मेरे घुटने में दर्द है",
+    "膝がとても痛いです",
+    "jilibka ayaa i xanuunaya",
+]
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="the nlu environment is not built: make envs")
 
 
@@ -116,6 +228,21 @@ def test_any_text_up_to_ten_thousand_characters_is_answered(url: str, part: str,
     answer = httpx.post(f"{url}/v1/understand", content=json.dumps({"text": text}), headers={"Content-Type": "application/json"}, timeout=30)
     assert answer.status_code == 200, answer.text
     assert all(0 <= span["start"] < span["end"] <= len(text) for span in answer.json()["spans"])
+
+
+def test_a_text_in_another_language_is_not_sure_and_english_is_not_refused(url: str) -> None:
+    code = "import json, sys; from nlu.language import is_english; print(json.dumps([is_english(text) for text in json.load(sys.stdin)]))"
+    done = subprocess.run([str(PYTHON), "-c", code], input=json.dumps(ENGLISH + FOREIGN), capture_output=True, text=True, cwd=ROOT, check=True)
+    english = json.loads(done.stdout)
+    assert [text for text, said in zip(ENGLISH, english, strict=False) if not said] == []
+    missed = [text for text, said in zip(FOREIGN, english[len(ENGLISH) :], strict=True) if said]
+    assert len(missed) <= 3, missed
+    answer = httpx.post(f"{url}/model/parse", json={"text": "quiero hablar con una persona"}).json()
+    assert (
+        answer["intent"]["name"] == "not_sure"
+        and answer["understanding"]["intents"] == []
+        and sum(answer["understanding"]["acuity"].values()) == pytest.approx(1)
+    )
 
 
 def test_the_service_runs_on_the_checked_export_of_its_weights(url: str, log: Path) -> None:

@@ -140,4 +140,5 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
     assert all(0 <= each.start < each.end <= len(text) for each in counts_in(text))
     assert all(0 <= each.start < each.end for each in quantities_in(text))
     assert all(each.start < each.end for each in moments_in(text, THURSDAY))
+    assert all(named_times(text, THURSDAY.replace(tzinfo=UTC), "Asia/Tokyo"))
     sequences_in(text)
