@@ -11,8 +11,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from care.knowledge import knowledge
-from care.redflags.normalise import frequency
-from care.redflags.normalise import normalise
+from care.redflags.normalise import frequency, normalise
 from care.redflags.scope import Aside, literal_clauses
 
 _MAX_READ = 12_000

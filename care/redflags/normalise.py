@@ -215,8 +215,8 @@ def _run_on(word: str) -> tuple[str, ...]:
 
 
 def _surprise(part: str) -> float:
-    frequency = max(frequency(part), 1_000_000 if part in _SHORT else 20_000 if _of_the_rules(part) else 1)
-    return 1.0 + math.log10(1e9 / frequency)
+    common = max(frequency(part), 1_000_000 if part in _SHORT else 20_000 if _of_the_rules(part) else 1)
+    return 1.0 + math.log10(1e9 / common)
 
 
 def _of_the_rules(part: str) -> bool:
