@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BertModel
@@ -16,7 +21,7 @@ _BATCH = 64
 
 
 class SentenceEncoder:
-    """The base encoder as its makers trained it, for likeness of meaning. Safe to use from one thread at a time."""
+    """The base encoder as its makers trained it, for likeness of meaning."""
 
     def __init__(self) -> None:
         self._bert = BertModel.from_pretrained(str(encoder_folder()), add_pooling_layer=False).eval()
@@ -35,17 +40,32 @@ class SentenceEncoder:
 
 
 class AdviceLikeness:
-    """Every approved statement with the ways in which patients ask for it, held as vectors."""
+    """Every approved statement with the ways in which patients ask for it, held as vectors.
 
-    def __init__(self, encoder: SentenceEncoder, known: Knowledge) -> None:
+    They are computed once for each version of the knowledge and kept in `folder`, so that later starts do not wait for them.
+    """
+
+    def __init__(self, encoder: SentenceEncoder, known: Knowledge, folder: Path) -> None:
         self._encoder = encoder
         wordings = {each.id: [each.text, ", ".join(each.topics).replace("_", " "), *each.asked] for each in known.advice.values()}
-        flat = [words for said in wordings.values() for words in said]
-        by_length = sorted(range(len(flat)), key=lambda place: len(flat[place]))  # little padding
-        self._vectors = encoder.vectors([flat[place] for place in by_length])[torch.tensor(by_length).argsort()]
         self._sizes = {identifier: len(said) for identifier, said in wordings.items()}
+        self._vectors = self._kept(folder / f"advice-{known.version}.safetensors", [words for said in wordings.values() for words in said])
 
     def of(self, text: str) -> dict[str, float]:
         """How like `text` each statement is, from -1 to 1: the mean likeness of the two nearest of its wordings."""
         likenesses = (self._vectors @ self._encoder.vectors([text])[0]).split(list(self._sizes.values()))
         return {identifier: float(each.topk(2).values.mean()) for identifier, each in zip(self._sizes, likenesses, strict=True)}
+
+    def _kept(self, file: Path, wordings: list[str]) -> Any:
+        if file.exists():
+            with suppress(SafetensorError, KeyError):
+                vectors = load_file(str(file))["vectors"]
+                if len(vectors) == len(wordings):
+                    return vectors
+        by_length = sorted(range(len(wordings)), key=lambda place: len(wordings[place]))  # little padding
+        vectors = self._encoder.vectors([wordings[place] for place in by_length])[torch.tensor(by_length).argsort()].contiguous()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}.part")
+        save_file({"vectors": vectors}, str(part))
+        part.replace(file)
+        return vectors

@@ -1,4 +1,7 @@
-"""The nlu service: Rasa's `/model/parse`, our `/v1/understand`, and `/healthz`. Run with `python -m nlu.service --port N`."""
+"""The nlu service: Rasa's `/model/parse`, our `/v1/understand` and `/v1/alike` (advice like a text), and `/healthz`.
+
+Run with `python -m nlu.service --port N`.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from care.knowledge import KnowledgeInvalid, knowledge
 from care.settings import SettingsInvalid, settings
 from care.understanding import Intent, IntentScore, Understanding
+from nlu.alike import AdviceLikeness, SentenceEncoder
 from nlu.batching import MAX_BATCH, Answered, Batcher, Overloaded
 from nlu.labels import ModelMismatch
 from nlu.language import is_english
@@ -104,8 +109,11 @@ def _leading(intents: list[IntentScore], ranking: list[IntentScore]) -> RankedIn
     return RankedIntent(name=lead.name, confidence=lead.confidence)
 
 
-def create_app(encoder: Encoder) -> Starlette:
-    """The service on a loaded encoder. Plain Starlette: what a typed framework does for each request took as long as a short text's forward."""
+def create_app(encoder: Encoder, advice: AdviceLikeness) -> Starlette:
+    """The service on a loaded encoder and the index of advice.
+
+    Plain Starlette: what a typed framework does for each request took as long as a short text's forward.
+    """
     batcher = Batcher(encoder)
 
     @asynccontextmanager
@@ -122,6 +130,9 @@ def create_app(encoder: Encoder) -> Starlette:
     async def parse(request: Request) -> Response:
         return _written(parse_answer(await _answer(batcher, await _text_of(request))))
 
+    async def alike(request: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(advice.of, await _text_of(request)))
+
     async def healthz(_: Request) -> Response:
         began = time.perf_counter()
         try:
@@ -134,6 +145,7 @@ def create_app(encoder: Encoder) -> Starlette:
         routes=[
             Route("/v1/understand", understand, methods=["POST"]),
             Route("/model/parse", parse, methods=["POST"]),
+            Route("/v1/alike", alike, methods=["POST"]),
             Route("/healthz", healthz),
         ],
         exception_handlers={Refused: _told},
@@ -202,14 +214,15 @@ def main(arguments: list[str] | None = None) -> int:
         port = options.port or settings().nlu_port
         torch.set_num_threads(options.threads)
         encoder = on_onnx(Encoder.load(options.model), exports(), options.threads)
-    except (ModelMismatch, SettingsInvalid) as error:
+        advice = AdviceLikeness(SentenceEncoder(), knowledge(), exports())
+    except (ModelMismatch, SettingsInvalid, KnowledgeInvalid) as error:
         print(error, file=sys.stderr)
         return 2
     is_english(_WARMING[0])
     encoder.understand(_WARMING[:1])
     encoder.understand(_WARMING[1:])
     _log.info("serving %s on port %d", encoder.version, port)
-    uvicorn.run(create_app(encoder), host=options.host, port=port, access_log=False, log_level="warning", loop="uvloop", http="httptools", ws="none")
+    uvicorn.run(create_app(encoder, advice), host=options.host, port=port, access_log=False, log_level="warning", loop="uvloop", http="httptools", ws="none")
     return 0
 
 

@@ -18,7 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from care.knowledge import knowledge
+from care.lexicon import present_symptoms
+from care.retrieval import advice_for
 from care.settings import ROOT
+from care.triage.model import PatientContext
 from care.understanding import UnderstandingUnavailable
 from nlu.client import NluClient
 
@@ -320,3 +324,22 @@ def test_a_model_that_does_not_match_its_labels_is_refused(tmp_path: Path, chang
 
 def test_the_shipped_weights_are_small_enough_for_git() -> None:
     assert (WEIGHTS / "weights.safetensors").stat().st_size < 6_000_000
+
+
+def test_a_question_is_like_the_statement_that_answers_it(url: str) -> None:
+    likeness = NluClient(url).alike("is swimming ok with my scar")
+    assert max(likeness, key=lambda each: likeness[each]) == "wound_no_soak"
+    assert set(likeness) == set(knowledge().advice)
+
+
+def test_advice_is_found_by_meaning_in_hundreds_of_reports(url: str) -> None:
+    """Recall at 5 on tests/clinical/suites/advice.jsonl; who wrote how patients ask (`asked`) never saw them."""
+    client = NluClient(url)
+    rows = [json.loads(line) for line in (ROOT / "tests/clinical/suites/advice.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = []
+    for row in rows:
+        context = PatientContext(protocol=row.get("protocol"), day=10)
+        offered = {each.id for each in advice_for(row["text"], present_symptoms(row["text"]), context, likeness=client.alike(row["text"]))}
+        found.append(len(offered & set(row["advice"])) / len(row["advice"]))
+    assert len(rows) >= 300
+    assert sum(found) / len(found) >= 0.95
