@@ -10,9 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from care.escalations.service import TIME_TO_ACT, Cause, raise_escalation
+from care.escalations.silence import await_answer
 from care.patients.consent import record_consent
 from care.storage.tables import Answer, Contact, ContactState, Escalation, EscalationState, Inbound, ReportRow
-from care.turns.dialogue import AnswerEffect, ConsentEffect, ContactDoneEffect, Effect, EscalationEffect, ReportEffect
+from care.turns.dialogue import AnswerEffect, AwaitEffect, ConsentEffect, ContactDoneEffect, Effect, EscalationEffect, ReportEffect
 
 
 def carry_out(session: Session, inbound: Inbound, effects: Sequence[Effect], at: datetime) -> None:
@@ -29,6 +30,8 @@ def carry_out(session: Session, inbound: Inbound, effects: Sequence[Effect], at:
                 if not _joined(session, inbound, effect, evidence, at):
                     cause = Cause(f"{effect.reason}:{inbound.id}:{number}", effect.reason, effect.acuity, effect.summary, inbound.id, evidence)
                     raise_escalation(session, inbound.patient_id, cause, at)
+            case AwaitEffect():
+                await_answer(session, inbound, effect.question, effect.acuity, at)
             case ConsentEffect():
                 record_consent(
                     session,

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from aftercare.doctor import served_model
 from care.acuity import Acuity
 from care.redflags import check
 from care.settings import ROOT
@@ -158,6 +159,7 @@ def test_another_vllm_or_another_model_is_named_with_its_remedy(version: str, se
 
     with pytest.raises(ServedInvalid, match=remedy):
         drafter(answer).check_served()
+    assert remedy in served_model(drafter(answer)).remedy
 
 
 def test_the_model_and_vllm_that_are_configured_are_accepted() -> None:
