@@ -17,12 +17,15 @@ from rich.console import Console
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from aftercare.assembly import build_drafter
 from aftercare.supervise.specs import ProcessSpec, specs
 from care.keys import KeysInvalid, key_file, read_keys
 from care.knowledge import KnowledgeInvalid, knowledge
 from care.messages.twilio_client import api_url
 from care.settings import ROOT, Settings, settings
 from care.storage.engine import reading
+from care.triage.model import DraftUnavailable
+from generation.client import ServedInvalid, VllmDrafter
 
 _MIN_FREE_GB = 5
 _DRIFT_S = 30
@@ -80,6 +83,18 @@ def _findings(current: Settings) -> Iterator[Finding]:
     yield _clock(current)
     for spec in specs(current):
         yield _process(spec)
+    yield served_model(build_drafter(current))
+
+
+def served_model(drafter: VllmDrafter) -> Finding:
+    """Whether vLLM is of a version that was tried and serves the model that is configured."""
+    try:
+        drafter.check_served()
+    except ServedInvalid as error:
+        return Finding("served model", "not as configured", str(error))
+    except DraftUnavailable as error:
+        return Finding("served model", f"cannot be asked for: {error.reason}", "start it with `aftercare up`; check AFTERCARE_VLLM_URL")
+    return Finding("served model", drafter.model)
 
 
 def _environment(current: Settings, name: str) -> Finding:

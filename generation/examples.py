@@ -12,15 +12,15 @@ import yaml
 
 from care.acuity import Acuity, highest
 from care.knowledge import knowledge
-from care.lexicon import present_symptoms
 from care.redflags import check
 from care.retrieval import advice_for
-from care.triage.model import AdviceCandidate, PatientContext, TriageDraft, TriageRequest
+from care.triage.model import MAX_REPLY_CHARS, AdviceCandidate, PatientContext, Report, TriageDraft, TriageRequest
+from care.triage.request import Findings, request_for
 from generation.prompt import MAX_ADVICE_SHOWN
 
 VOICES = Path(__file__).resolve().parent.parent / "nlu" / "corpora" / "voices"
 _MARKED = re.compile(r"\[([^\[\]]*)\]\([a-z]+\)")
-_MAX_FINDINGS, _MAX_ADVICE = 4, 2
+_MAX_FINDINGS, _MAX_ADVICE, _MAX_RED_FLAGS, _MAX_QUESTIONS = 4, 2, 2, 1
 _ASKS = frozenset({"ask_advice", "ask_medicine"})
 
 
@@ -110,20 +110,29 @@ def some_context(rng: random.Random) -> PatientContext:
 
 def example(message: Labelled, context: PatientContext, rng: random.Random | None = None) -> Example:
     """The example of a message: findings by lexicon, advice by retrieval, the answer by label; with `rng` other advice is mixed in."""
-    findings = present_symptoms(message.text)
+    seen = Findings(message.text, context)
+    findings = seen.present
     fitting = advice_for(message.text, findings, context)
     offered = list(fitting)
     if rng is not None:
         others = [AdviceCandidate(id=advice.id, text=advice.text) for advice in knowledge().advice.values() if advice.id not in {each.id for each in fitting}]
         offered += rng.sample(others, k=min(rng.randint(0, 2), MAX_ADVICE_SHOWN - len(offered)))
         rng.shuffle(offered)
+    request = request_for(Report(text=message.text, context=context, understanding=None), seen, offered)
+    hits = check(message.text, context)
+    advice = _fitting(message, findings, fitting)
     draft = TriageDraft(
         acuity=message.acuity,
+        unsure=message.acuity is not Acuity.SELF_CARE and not findings and not hits,
+        red_flags=[hit.rule for hit in hits if hit.rule in {each.id for each in request.red_flags}][:_MAX_RED_FLAGS],
         findings=findings[:_MAX_FINDINGS],
-        advice=_fitting(message, findings, fitting),
-        unsure=message.acuity is not Acuity.SELF_CARE and not findings and not check(message.text),
+        denied=seen.denied[:_MAX_FINDINGS],
+        questions=[each.id for each in request.questions if knowledge().clarifiers[each.id].raises_to.rank > message.acuity.rank][:_MAX_QUESTIONS],
+        advice=advice,
+        reply=" ".join(each.text for each in offered if each.id in advice)[:MAX_REPLY_CHARS],
+        rationale="",
     )
-    return Example(TriageRequest(report=message.text, context=context, findings=findings, advice=offered), draft)
+    return Example(request, draft)
 
 
 def _fitting(message: Labelled, findings: list[str], offered: list[AdviceCandidate]) -> list[str]:

@@ -25,11 +25,10 @@ from care.acuity import Acuity
 from care.triage.model import PatientContext
 from generation.card import Figures, write_card
 from generation.examples import VOICES, Labelled, example, joined, misspelt, read_voices, rule_examples, some_context
-from generation.prompt import END, DraftMalformed, answer, completion_prompt, read_draft
+from generation.prompt import END, MARKS, DraftMalformed, answer, completion_prompt, read_draft
 
 HERE = Path(__file__).parent
 PAD = "<|pad|>"
-MARKS = [f"<{slash}{name}>" for name in ("report", "context", "findings", "advice") for slash in ("", "/")] + ["<answer>"]
 _IGNORED = -100
 
 
@@ -207,7 +206,7 @@ def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, message
     for message in messages:
         wanted = example(message, PatientContext(protocol="knee_replacement", day=3))
         ids = tokenizer(completion_prompt(wanted.request), return_tensors="pt")["input_ids"]
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=96, do_sample=False)[0, ids.shape[1] :]
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=240, do_sample=False)[0, ids.shape[1] :]
         figures.longest_answer = max(figures.longest_answer, len(out))
         figures.self_care += message.acuity is Acuity.SELF_CARE
         try:

@@ -9,6 +9,7 @@ import redis
 from aftercare.assembly import build_gateway
 from care.clock import service_clock
 from care.escalations.service import mark_overdue
+from care.escalations.silence import call_for_silent
 from care.messages.poller import poll
 from care.messages.sweep import SWEPT, waiting_patients
 from care.messages.twilio_gateway import TwilioGateway
@@ -56,6 +57,7 @@ def poll_twilio() -> None:
 
 @app.task(name="upkeep.deadlines")  # type: ignore[untyped-decorator]
 def deadlines() -> None:
-    """Marks escalations that passed their deadline."""
+    """Marks escalations that passed their deadline, and calls a person for who went silent after a question that could show danger."""
     with transaction() as session:
         mark_overdue(session, service_clock().now())
+        call_for_silent(session, service_clock().now())

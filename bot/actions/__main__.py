@@ -7,11 +7,18 @@ import logging
 from importlib import import_module
 from pkgutil import iter_modules
 
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from rasa_sdk.endpoint import create_app
 from rasa_sdk.executor import ActionExecutor
+from sanic import HTTPResponse, Request
 
 import bot.actions
 from care.logs import configure_logs
+
+
+async def metrics(request: Request) -> HTTPResponse:
+    """Prometheus metrics of this process: triage, the guard and the model's client."""
+    return HTTPResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 
 def main() -> None:
@@ -28,6 +35,7 @@ def main() -> None:
     executor = ActionExecutor()
     app = create_app(executor)
     executor.register_package("bot.actions")
+    app.add_route(metrics, "/metrics")
     app.run(host=given.host, port=given.port, single_process=True, access_log=False)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -18,6 +20,8 @@ from bot.actions.turn import Turn
 log = structlog.get_logger()
 Events = list[dict[str, Any]]
 Slots = dict[str, Any]
+_THREADS = ThreadPoolExecutor(64, thread_name_prefix="action")
+"""As many turns may wait for the encoder and the model as Rasa runs at a time and more; the model's own gate decides who goes first."""
 _NAMED: dict[str, type[Capability]] = {}
 
 
@@ -35,8 +39,12 @@ class Capability(Action, ABC):  # type: ignore[misc]
         """As the domain lists it."""
         return self.called
 
-    def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Sequence[dict[str, Any]]:
-        """Runs the turn; a failure is logged by its kind alone, since its text may hold the patient's words."""
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Sequence[dict[str, Any]]:
+        """Runs the turn in a thread: one that waits for the model keeps no other patient's from running."""
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, self._run, dispatcher, tracker)
+
+    def _run(self, dispatcher: CollectingDispatcher, tracker: Tracker) -> Events:
+        """A failure is logged by its kind alone, since its text may hold the patient's words."""
         try:
             turn = Turn(dispatcher, tracker)
             acting = (_meant_by(turn) if turn.first else None) or self

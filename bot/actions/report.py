@@ -16,7 +16,7 @@ from care.knowledge.model import Question, QuestionKind
 from care.settings import settings
 from care.texts import scripted
 from care.triage.model import Report, Triage
-from care.turns.dialogue import Reply, ReportEffect
+from care.turns.dialogue import AwaitEffect, Reply, ReportEffect
 from care.understanding import Frozen, Intent
 
 _MOST_QUESTIONS = 3
@@ -87,7 +87,7 @@ def assess(turn: Turn, words: str | None = None, least: Acuity = Acuity.SELF_CAR
     triage = _decide(turn, text)
     acuity = _conclude(turn, text, triage, least)
     known = [*before.asked, before.questions[0]] if before else []
-    questions = _clarifiers(triage.symptoms, acuity, known)
+    questions = _clarifiers(triage, acuity, known)
     left = Clarifying(report=text, acuity=acuity, questions=questions, asked=known, day=turn.context.today) if questions else None
     return {"clarifying": left and left.model_dump(mode="json"), "paused": acuity is Acuity.EMERGENCY}
 
@@ -131,8 +131,11 @@ def asked(turn: Turn, slots: Slots) -> Events:
 
 
 def ask_clarifier(turn: Turn, now: Clarifying) -> None:
-    """Puts the open question."""
-    texts = knowledge().clarifiers[now.questions[0]].text
+    """Puts the open question; where a yes would mean danger, silence calls a person."""
+    clarifier = knowledge().clarifiers[now.questions[0]]
+    if clarifier.raises_to is Acuity.EMERGENCY:
+        turn.do(AwaitEffect(question=clarifier.id, acuity=Acuity.URGENT))
+    texts = clarifier.text
     turn.ask(texts.get(turn.context.clinical.language, texts["en"]), f"clarify_{now.questions[0]}", yes_no_buttons())
 
 
@@ -150,7 +153,7 @@ def yes_or_no(turn: Turn) -> bool | None:
 
 def _decide(turn: Turn, text: str) -> Triage:
     understanding = turn.understanding if text == turn.text else None
-    report = Report(text=text, context=turn.context.clinical, understanding=understanding)
+    report = Report(text=text, context=turn.context.clinical, understanding=understanding, conversation=turn.said_before)
     return triage_service().assess(report, settings().reply_deadline_s - 1.5)
 
 
@@ -181,8 +184,8 @@ def _call_person(turn: Turn, triage: Triage) -> None:
         turn.escalate("triage_unsure", Acuity.ROUTINE, f"A report needs a person's look: {triage.person_reason}")
 
 
-def _clarifiers(symptoms: list[str], acuity: Acuity, known: list[str]) -> list[str]:
-    """Questions on the symptoms whose yes would raise the acuity, the most telling first; three in all, with those asked before."""
-    fitting = [each for each in knowledge().clarifiers.values() if set(symptoms) & set(each.symptoms) and each.raises_to.rank > acuity.rank]
-    fresh = [each.id for each in sorted(fitting, key=lambda each: -each.raises_to.rank) if each.id not in known]
+def _clarifiers(triage: Triage, acuity: Acuity, known: list[str]) -> list[str]:
+    """Questions whose yes would raise the acuity, the most telling first; three in all, with those asked before."""
+    clarifiers = knowledge().clarifiers
+    fresh = [each for each in triage.questions if each not in known and each in clarifiers and clarifiers[each].raises_to.rank > acuity.rank]
     return fresh[: max(0, _MOST_QUESTIONS - len(known))]

@@ -16,10 +16,12 @@ from care.lexicon import present_symptoms
 from care.redflags import check
 from care.settings import settings
 from care.texts import scripted
-from care.triage.model import RedFlagHit
+from care.triage.model import RedFlagHit, Said
 from care.triage.service import TriageService
 from care.turns.dialogue import DialogueContext, Effect, EscalationEffect, QuickReply, Reply
 from care.understanding import Intent, Understanding
+
+_SAID_BEFORE = 4
 
 
 @cache
@@ -44,6 +46,14 @@ class Turn:
     def text(self) -> str:
         """The patient's words."""
         return str(self.tracker.latest_message.get("text") or "")
+
+    @property
+    def said_before(self) -> list[Said]:
+        """The last words of the conversation, the message at hand left out."""
+        events = [event for event in self.tracker.events if event.get("event") in ("user", "bot")]
+        last = max((number for number, event in enumerate(events) if event["event"] == "user"), default=len(events))
+        spoken = [(event["event"], _words(event)) for event in events[:last]]
+        return [Said(who="patient" if who == "user" else "service", words=words[:500]) for who, words in spoken if words][-_SAID_BEFORE:]
 
     @cached_property
     def understanding(self) -> Understanding | None:
@@ -119,3 +129,12 @@ class Turn:
 def yes_no_buttons() -> list[QuickReply]:
     """The two quick replies of a yes-or-no question."""
     return [QuickReply(label="Yes", text="yes"), QuickReply(label="No", text="no")]
+
+
+def _words(event: dict[str, Any]) -> str:
+    """What an event of the tracker says: our own prompts to speak first say nothing, and our replies stand in the message's JSON."""
+    if event["event"] == "user":
+        said = str(event.get("text") or "")
+        return "" if said.startswith("/") else said
+    reply = ((event.get("data") or {}).get("custom") or {}).get("reply") or {}
+    return str(reply.get("text") or event.get("text") or "")

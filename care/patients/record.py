@@ -24,12 +24,13 @@ from care.storage.tables import (
     Outbound,
     Patient,
     ReportRow,
+    Silence,
     WebSession,
 )
 
-_OWNED: tuple[type[Base], ...] = (Consent, Enrollment, Contact, Inbound, Outbound, Answer, ReportRow, Escalation)
+_OWNED: tuple[type[Base], ...] = (Consent, Enrollment, Contact, Inbound, Outbound, Answer, ReportRow, Escalation, Silence)
 """What is handed over."""
-_ERASED: tuple[type[Base], ...] = (ChatLink, Contact, Enrollment, Conversation, Inbound, Outbound, Answer, ReportRow, Escalation)
+_ERASED: tuple[type[Base], ...] = (ChatLink, Contact, Enrollment, Conversation, Inbound, Outbound, Answer, ReportRow, Escalation, Silence)
 """What is erased; the consents stay, without their words."""
 
 

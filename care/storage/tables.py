@@ -310,6 +310,20 @@ class Escalation(Base):
     note: Mapped[str | None] = mapped_column(Encrypted("escalations.note"))
 
 
+class Silence(Base):
+    """A question whose answer could raise a report to dangerous: where the patient says nothing by `due_at`, a person is called. Settled once."""
+
+    __tablename__ = "silences"
+    __table_args__ = (Index("ix_silences_open", "due_at", postgresql_where=text("settled_at IS NULL"), sqlite_where=text("settled_at IS NULL")),)
+    id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
+    inbound_id: Mapped[int] = mapped_column(SEQUENCE, unique=True)
+    question: Mapped[str] = mapped_column(String(48))
+    acuity: Mapped[Acuity] = mapped_column(stored(Acuity))
+    due_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+
+
 class User(Base):
     """A coordinator or programme lead."""
 

@@ -98,6 +98,14 @@ class EscalationEffect(Frozen):
     summary: str
 
 
+class AwaitEffect(Frozen):
+    """A question was asked whose answer could raise the acuity: silence calls a person at `acuity`."""
+
+    kind: Literal["await"] = "await"
+    question: str
+    acuity: Acuity
+
+
 class ConsentEffect(Frozen):
     """The patient agreed or declined, in these words."""
 
@@ -114,7 +122,7 @@ class ContactDoneEffect(Frozen):
 
 
 Effect = Annotated[
-    AnswerEffect | ReportEffect | EscalationEffect | ConsentEffect | ContactDoneEffect,
+    AnswerEffect | ReportEffect | EscalationEffect | AwaitEffect | ConsentEffect | ContactDoneEffect,
     Field(discriminator="kind"),
 ]
 

@@ -10,10 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from care.escalations.service import TIME_TO_ACT, Cause, raise_escalation
+from care.escalations.silence import await_answer
 from care.moments import named_times
 from care.patients.consent import record_consent
 from care.storage.tables import Answer, Contact, ContactState, Escalation, EscalationState, Inbound, Patient, ReportRow
-from care.turns.dialogue import AnswerEffect, ConsentEffect, ContactDoneEffect, Effect, EscalationEffect, ReportEffect
+from care.turns.dialogue import AnswerEffect, AwaitEffect, ConsentEffect, ContactDoneEffect, Effect, EscalationEffect, ReportEffect
 
 
 def carry_out(session: Session, inbound: Inbound, effects: Sequence[Effect], at: datetime) -> None:
@@ -31,6 +32,8 @@ def carry_out(session: Session, inbound: Inbound, effects: Sequence[Effect], at:
                     summary = f"{effect.summary}{_named_times(session, inbound) if effect.reason == 'appointment' else ''}"
                     cause = Cause(f"{effect.reason}:{inbound.id}:{number}", effect.reason, effect.acuity, summary, inbound.id, evidence)
                     raise_escalation(session, inbound.patient_id, cause, at)
+            case AwaitEffect():
+                await_answer(session, inbound, effect.question, effect.acuity, at)
             case ConsentEffect():
                 record_consent(
                     session,

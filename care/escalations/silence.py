@@ -1,0 +1,38 @@
+"""Silence after a question that could show danger: a row with a due time, looked at by the deadlines' sweep."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from care.acuity import Acuity
+from care.escalations.service import Cause, raise_escalation
+from care.storage.tables import Inbound, Silence
+
+TIME_TO_ANSWER = timedelta(minutes=10)
+_AT_ONCE = 200
+
+
+def await_answer(session: Session, inbound: Inbound, question: str, acuity: Acuity, at: datetime) -> None:
+    """Remembers that `question` was asked in the turn of `inbound`; one that repeats the turn changes nothing."""
+    if session.scalar(select(Silence.id).where(Silence.inbound_id == inbound.id)) is None:
+        session.add(Silence(patient_id=inbound.patient_id, inbound_id=inbound.id, question=question, acuity=acuity, due_at=at + TIME_TO_ANSWER))
+
+
+def call_for_silent(session: Session, at: datetime) -> int:
+    """Calls a person for each patient who has written nothing since a due question; how many were called. Safe to run twice and beside itself."""
+    due = session.scalars(
+        select(Silence).where(Silence.settled_at.is_(None), Silence.due_at <= at).order_by(Silence.due_at).limit(_AT_ONCE).with_for_update(skip_locked=True)
+    ).all()
+    called = 0
+    for silence in due:
+        silence.settled_at = at
+        answered = exists().where(Inbound.patient_id == silence.patient_id, Inbound.id > silence.inbound_id, Inbound.trigger.is_(None))
+        if not session.scalar(select(answered)):
+            minutes = int(TIME_TO_ANSWER.total_seconds() // 60)
+            summary = f"A report could be dangerous and the question that would tell has had no answer for {minutes} minutes: {silence.question}"
+            cause = Cause(f"silence:{silence.inbound_id}", "silent_after_question", silence.acuity, summary, silence.inbound_id)
+            called += raise_escalation(session, silence.patient_id, cause, at) is not None
+    return called
