@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     sms_segment_price: float = Field(0.0113, ge=0, description="Price of one SMS segment, carrier fees included, for previews; US dollars.")
     emergency_number: str = Field("911", description="The local emergency number.")
     reply_deadline_s: float = Field(8.0, gt=0, le=60, description="Seconds an engine may take in a turn before the safe reply goes out.")
+    web_processes: int = Field(max(1, min(4, (os.cpu_count() or 1) // 2)), ge=1, le=64, description="Web processes that `aftercare up` starts, on one port.")
     worker_processes: int = Field(2, ge=1, le=64, description="Celery worker processes that `aftercare up` starts.")
     demo: bool = Field(False, description="Demo mode: demo users and their passwords are shown.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")

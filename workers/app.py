@@ -20,7 +20,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     timezone="UTC",
     task_routes={
-        "turns.run": {"queue": "turns"},
+        "turns.*": {"queue": "turns"},
         "sms.send": {"queue": "sms"},
         "campaigns.*": {"queue": "campaigns"},
         "upkeep.*": {"queue": "upkeep"},

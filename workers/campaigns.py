@@ -8,12 +8,10 @@ from care.clock import service_clock
 from care.settings import settings
 from care.storage.engine import transaction
 from workers.app import app
-from workers.turns import run_turns
+from workers.turns import run_turns_of_each
 
 _AT_ONCE = 50
 """So many in a transaction: others wait for no more than these, and their messages leave while the next are prepared."""
-
-
 _TOGETHER = 10
 
 
@@ -27,14 +25,7 @@ def campaigns_tick() -> None:
         with transaction() as session:
             patients = tick(session, service_clock().now(), min(_AT_ONCE, most - first))
         for start in range(0, len(patients), _TOGETHER):
-            campaigns_send.delay(patients[start : start + _TOGETHER])
-
-
-@app.task(name="campaigns.send")  # type: ignore[untyped-decorator]
-def campaigns_send(patient_ids: list[str]) -> None:
-    """Says what a tick wrote, after the turns of those whose dialogue says it. A death half-way leaves rows that the sweep rings for again."""
-    for patient_id in patient_ids:
-        run_turns(patient_id)
+            run_turns_of_each.apply_async([patients[start : start + _TOGETHER]], queue="campaigns")
 
 
 @app.task(name="campaigns.complete")  # type: ignore[untyped-decorator]

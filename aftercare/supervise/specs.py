@@ -72,6 +72,8 @@ def specs(settings: Settings) -> list[ProcessSpec]:
         settings.host,
         "--port",
         str(settings.web_port),
+        "--workers",
+        str(settings.web_processes),
         "--no-access-log",
         "--log-level",
         "warning",

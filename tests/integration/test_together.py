@@ -1,0 +1,162 @@
+"""Messages that arrive together share a transaction: each has its own effect, its own answer, and no other's fault."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import httpx
+import pytest
+from sqlalchemy import event, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+from twilio.request_validator import RequestValidator
+
+from care.clock import ManualClock
+from care.messages.inbox import Accepted, Incoming, accept, accept_together
+from care.messages.receipts import Told, take_usual_receipts
+from care.messages.sending import Sender
+from care.messages.twilio_client import account_of
+from care.settings import settings
+from care.storage.engine import engine, transaction
+from care.storage.tables import Channel, Conversation, Escalation, Inbound, Outbound, OutboundState
+from tests.conftest import NOON, add_patient
+from tests.integration.test_pipeline import Phone, rows, text_in
+from web import sms
+from web.app import create_app
+from web.together import Together
+
+
+def _message(number: int, words: str = "hello", patient: int | None = None) -> Incoming:
+    return Incoming(Channel.SMS, f"SM{number:032x}", words, NOON, phone=f"+1555010{number if patient is None else patient:04d}", ours="+15550100000")
+
+
+def _together(*messages: Incoming) -> list[Accepted | None]:
+    with transaction() as session:
+        return accept_together(session, messages)
+
+
+@pytest.mark.usefixtures("database")
+def test_messages_accepted_together_have_each_its_own_effect() -> None:
+    people = [add_patient(number) for number in range(4)]
+    done = _together(_message(0), _message(1, "STOP"), _message(2, "crushing chest pain"), _message(3, "HELP"), _message(99))
+    assert [each.patient_id if each else "" for each in done] == [*people, None]
+    assert [each.answered if each else None for each in done] == [False, True, True, True, False]
+    assert done[4] is not None
+    assert done[4].stranger_answer
+    assert [row.patient_id for row in rows(Escalation)] == [people[2]]
+    assert [(row.patient_id, row.key) for row in rows(Outbound)] == [(people[1], "stop_confirmed"), (people[2], "emergency_warning"), (people[3], "help")]
+    again = _together(_message(0), _message(1, "STOP"), _message(2, "crushing chest pain"))
+    assert [each.new if each else None for each in again] == [False] * 3
+    assert (len(rows(Inbound)), len(rows(Outbound)), len(rows(Escalation))) == (4, 3, 1)
+
+
+@pytest.mark.usefixtures("database")
+def test_a_patients_second_message_of_a_group_is_left_to_be_accepted_after_the_first() -> None:
+    add_patient(1)
+    done = _together(_message(1, "my calf"), _message(2, "is swollen and hot", patient=1))
+    assert done[1] is None
+    with transaction() as session:
+        assert accept(session, _message(2, "is swollen and hot", patient=1)).new
+    assert [row.reason for row in rows(Escalation)] == ["red_flag"]
+
+
+def test_a_busy_patient_is_not_waited_for(database: str) -> None:
+    if not database.startswith("postgresql"):
+        pytest.skip("SQLite has one writer")
+    busy, free = add_patient(1), add_patient(2)
+    with transaction() as other:
+        other.scalars(select(Conversation).where(Conversation.patient_id == busy).with_for_update()).one()
+        done = _together(_message(1), _message(2))
+    assert [each and each.patient_id for each in done] == [None, free]
+
+
+async def _post_all(number: int) -> list[int]:
+    sid, token = account_of(settings())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(), raise_app_exceptions=False), base_url=settings().public) as client:
+
+        async def post(each: int) -> int:
+            form = {"MessageSid": f"SM{each:032x}", "AccountSid": sid, "From": f"+1555010{each:04d}", "To": settings().our_numbers[0], "Body": "hello"}
+            signature = RequestValidator(token).compute_signature(f"{settings().public}/sms/inbound", form)
+            return (await client.post("/sms/inbound", data=form, headers={"X-Twilio-Signature": signature})).status_code
+
+        return await asyncio.gather(*(post(each) for each in range(number)))
+
+
+@pytest.mark.usefixtures("database")
+def test_webhooks_that_arrive_together_are_stored_together_before_each_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.bell._send_task", lambda *_given: None)
+    for number in range(20):
+        add_patient(number)
+    commits: list[object] = []
+    event.listen(engine(), "commit", commits.append)
+    assert asyncio.run(_post_all(20)) == [200] * 20
+    assert len(rows(Inbound)) == 20
+    assert len(commits) < 20
+
+
+@pytest.mark.usefixtures("database")
+def test_what_cannot_be_stored_fails_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.bell._send_task", lambda *_given: None)
+    for number in range(5):
+        add_patient(number)
+
+    def together(_session: object, _messages: Sequence[Incoming]) -> list[Accepted | None]:
+        raise OperationalError("insert", {}, Exception("broken"))
+
+    def alone(session: object, message: Incoming) -> Accepted:
+        if message.external_id.endswith("3"):
+            raise DBAPIError("insert", {}, Exception("broken"))
+        return accept(session, message)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sms, "accept_together", together)
+    monkeypatch.setattr(sms, "accept", alone)
+    assert asyncio.run(_post_all(5)) == [200, 200, 200, 500, 200]
+    assert len(rows(Inbound)) == 4
+
+
+@pytest.mark.usefixtures("database")
+def test_receipts_taken_together_move_only_what_goes_forward(clock: ManualClock) -> None:
+    phone = Phone()
+    for number in range(3):
+        text_in(patient := add_patient(number), "HELP", number)
+        Sender(phone, clock).run(patient)
+    first, second, third = (Told(row.reference, row.external_id, "sent") for row in rows(Outbound))
+    delivered = Told(first.reference, first.external_id, "delivered")
+    with transaction() as session:
+        assert take_usual_receipts(session, [delivered, first, second, Told(third.reference, "SM-other", "sent"), Told("0" * 32, "SM", "sent")]) == [
+            True,
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert take_usual_receipts(session, [first, Told(second.reference, second.external_id, "undelivered", 30003)]) == [False, False]
+    assert [row.state for row in rows(Outbound)] == [OutboundState.DELIVERED, OutboundState.SENT, OutboundState.ACCEPTED]
+
+
+def test_what_arrives_while_a_group_is_worked_on_forms_the_next() -> None:
+    groups: list[list[int]] = []
+    begun = threading.Event()
+
+    def work(items: Sequence[int]) -> list[int]:
+        groups.append(list(items))
+        if len(groups) == 1:
+            begun.wait(5)
+        if 13 in items:
+            raise ValueError("no")
+        return [item * 2 for item in items]
+
+    async def run() -> list[object]:
+        together = Together(work, most=3)
+        first = asyncio.create_task(together.add(1))
+        await asyncio.sleep(0.05)
+        others = [asyncio.create_task(together.add(item)) for item in (2, 3, 4, 13)]
+        await asyncio.sleep(0.05)
+        begun.set()
+        return await asyncio.gather(first, *others, return_exceptions=True)
+
+    doubled = asyncio.run(run())
+    assert groups == [[1], [2, 3, 4], [13]]
+    assert doubled[:4] == [2, 4, 6, 8]
+    assert isinstance(doubled[4], ValueError)
