@@ -45,9 +45,9 @@ def ring_for_all(patient_ids: Sequence[str]) -> list[None]:
     return [None] * len(patient_ids)
 
 
-def ring_sender(patient_id: str) -> None:
-    """Asks a worker to send the patient's outbox; never raises."""
-    _send_task("sms.send", "sms", patient_id)
+def ring_sender(patient_id: str, *, warning: bool = False) -> None:
+    """Asks a worker to send the patient's outbox, a warning before all others; never raises."""
+    _send_task("sms.send", "warnings" if warning else "sms", patient_id)
 
 
 def _send_task(name: str, queue: str, argument: Any) -> None:

@@ -71,7 +71,7 @@ async def inbound(request: Request) -> Response:
     background = BackgroundTasks()
     if accepted.new and accepted.patient_id:
         if accepted.answered:
-            background.add_task(ring_sender, accepted.patient_id)
+            background.add_task(ring_sender, accepted.patient_id, warning=accepted.warned)
         background.add_task(_bells.add, accepted.patient_id)
     if accepted.stranger_answer:
         return _twiml(f"<Response><Message>{escape(accepted.stranger_answer)}</Message></Response>", background)

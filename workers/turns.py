@@ -6,7 +6,9 @@ from functools import cache
 
 from aftercare.assembly import build_sender, build_turn_runner
 from care.messages.sending import Sender
+from care.messages.sweep import with_a_turn
 from care.settings import settings
+from care.storage.engine import reading
 from care.turns.service import TurnRunner
 from workers.app import app
 
@@ -30,9 +32,13 @@ def run_turns(patient_id: str) -> None:
 
 @app.task(name="turns.run_each")  # type: ignore[untyped-decorator]
 def run_turns_of_each(patient_ids: list[str]) -> None:
-    """The same for several patients, one after another. A death half-way leaves rows that the sweep rings for again."""
+    """Handles what is accepted for each, one after another, then sends. A death half-way leaves rows that the sweep rings for again."""
+    with reading() as session:
+        waiting = with_a_turn(session, patient_ids)
     for patient_id in patient_ids:
-        run_turns(patient_id)
+        if patient_id in waiting:
+            _turns().run(patient_id)
+    _sender().run_each(patient_ids)
 
 
 @app.task(name="sms.send")  # type: ignore[untyped-decorator]

@@ -82,8 +82,8 @@ def specs(settings: Settings) -> list[ProcessSpec]:
     celery = [app, "-m", "celery", "-A", "workers.app"]
     quiet = ["--without-mingle", "--without-gossip", "-l", "WARNING"]
     worker = [*celery, "worker", "-n", "worker@%h", "-Q", "turns,campaigns,upkeep", "-c", str(settings.worker_processes), *quiet]
-    # Of its own: a red flag's warning is not kept waiting by turns on an engine that hangs.
-    sender = [*celery, "worker", "-n", "sender@%h", "-Q", "sms", "-c", "1", *quiet]
+    # Of its own: a red flag's warning is not kept waiting by turns on an engine that hangs, nor, by its queue, by other texts.
+    sender = [*celery, "worker", "-n", "sender@%h", "-Q", "warnings,sms", "-c", "1", *quiet]
     beat = [*celery, "beat", "-l", "WARNING", "--pidfile=", "-s", str(settings.home / "run/beat-schedule")]
     found.append(ProcessSpec("worker", worker, _answers_ping("worker", settings)))
     found.append(ProcessSpec("sender", sender, _answers_ping("sender", settings)))

@@ -48,13 +48,14 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Accepted:
-    """`new` is false for a repeat. `answered`: a rule wrote a text that must not wait for the turn. `stranger_answer` is the neutral text for a number
-    nobody knows, when one is due."""
+    """`new` is false for a repeat. `answered`: a rule wrote a text that must not wait for the turn; `warned`: one that must not wait for other texts
+    either. `stranger_answer` is the neutral text for a number nobody knows, when one is due."""
 
     patient_id: str | None
     inbound_id: int | None
     new: bool
     answered: bool = False
+    warned: bool = False
     stranger_answer: str | None = None
 
 
@@ -131,25 +132,25 @@ def _accept(session: Session, incoming: Sequence[Incoming], *, wait: bool) -> li
         conversation = held[patient_id]
         conversation.channel = message.channel
         conversation.sender = message.ours or conversation.sender
-        answered = _follow_rules(session, each, inbound_id, before.get(patient_id, []), contexts[patient_id])
-        done[each.place] = Accepted(patient_id, inbound_id, new=True, answered=answered)
+        done[each.place] = _follow_rules(session, each, inbound_id, before.get(patient_id, []), contexts[patient_id])
     return done
 
 
-def _follow_rules(session: Session, known: _Known, inbound_id: int, before: list[str], context: PatientContext) -> bool:
-    """Does what the rules call for; true where a text was written that must not wait for the turn."""
+def _follow_rules(session: Session, known: _Known, inbound_id: int, before: list[str], context: PatientContext) -> Accepted:
+    """Does what the rules call for."""
     body = storable(known.incoming.body)
     hit = wanted_keyword(session, known.patient.id, known.incoming.channel, body)
     together = [found for text in joined(before, body) for found in check(text, context)]
     if not (hit or known.own or together):
-        return False
+        return Accepted(known.patient.id, inbound_id, new=True)
     inbound = session.get_one(Inbound, inbound_id)
     if hit:
         obey_keyword(session, known.patient, inbound, hit, ask_again=accept_trigger)
     raise_red_flags(session, known.patient, inbound, known.own, together)
     if hit and not hit.rest:
         inbound.state, inbound.handled_at = InboundState.HANDLED, inbound.received_at
-    return bool(hit) or inbound.flagged is Acuity.EMERGENCY
+    warned = inbound.flagged is Acuity.EMERGENCY
+    return Accepted(known.patient.id, inbound_id, new=True, answered=bool(hit) or warned, warned=warned)
 
 
 def _senders(session: Session, incoming: Sequence[Incoming]) -> list[tuple[int, Incoming, Patient | None]]:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity
 from care.escalations.service import Cause, raise_escalation
+from care.messages import breaker
 from care.messages.twilio_errors import ErrorClass, Handling, handling
+from care.patients.consent import record_consent
 from care.storage.tables import Outbound, OutboundState, Patient
 
 # The order of delivery states; a later report never takes a message back.
@@ -55,21 +57,23 @@ class Told:
 
 def take_usual_receipts(session: Session, receipts: Sequence[Told]) -> list[bool]:
     """Keeps, in a statement a status, those of messages that are known under their sid and go forward; false for every other, which needs `take_receipt`."""
-    moved: set[tuple[str, OutboundState]] = set()
+    moved: set[tuple[str, str | None, OutboundState]] = set()
     states = [_STATES.get(told.status) for told in receipts]
     for state in sorted({state for state in states if state is not None and state not in _BAD_ENDS}, key=_RANK.__getitem__):
-        named = [(told.reference, told.external_id) for told, each in zip(receipts, states, strict=True) if each is state]
+        sids = {told.reference: told.external_id for told, each in zip(receipts, states, strict=True) if each is state}
+        sid = case(sids, value=Outbound.reference)
         earlier = [each for each, rank in _RANK.items() if 0 < rank < _RANK[state]]
+        # The receipt may come before Twilio's answer to the request is kept.
+        unanswered = and_(Outbound.external_id.is_(None), Outbound.state.in_((OutboundState.SENDING, OutboundState.UNKNOWN)))
         done = session.execute(
             update(Outbound)
-            .where(Outbound.reference.in_([reference for reference, _ in named]), tuple_(Outbound.reference, Outbound.external_id).in_(named))
-            .where(Outbound.state.in_(earlier))
-            .values(state=state)
-            .returning(Outbound.reference)
+            .where(Outbound.reference.in_(sids), or_(unanswered, and_(Outbound.external_id == sid, Outbound.state.in_(earlier))))
+            .values(state=state, external_id=sid, lease_until=None)
+            .returning(Outbound.reference, Outbound.external_id)
             .execution_options(synchronize_session=False)
         )
-        moved |= {(row[0], state) for row in done}
-    return [state is not None and (told.reference, state) in moved for told, state in zip(receipts, states, strict=True)]
+        moved |= {(row[0], row[1], state) for row in done}
+    return [state is not None and (told.reference, told.external_id, state) in moved for told, state in zip(receipts, states, strict=True)]
 
 
 def take_receipt(session: Session, told: Told, at: datetime) -> bool:
@@ -103,14 +107,17 @@ def _of_an_earlier_try(row: Outbound, external_id: str) -> bool:
 
 
 def _not_delivered(session: Session, row: Outbound, how: Handling, at: datetime) -> None:
-    if how.kind is ErrorClass.UNREACHED and row.attempts <= len(how.retries) and not _overtaken(session, row):
-        wait = how.retries[row.attempts - 1]
-        if row.not_after is None or at + wait < row.not_after:
-            row.state, row.next_at = OutboundState.PENDING, datetime.now(UTC) + wait
-            if not row.safety:
-                return
+    if how.kind is ErrorClass.PROVIDER:
+        breaker.trip(session, row.error_code or 0)
+    wait = how.wait(row.attempts)
+    if wait is not None and not _overtaken(session, row) and (row.not_after is None or at + wait < row.not_after):
+        row.state, row.next_at = OutboundState.PENDING, datetime.now(UTC) + wait
+        if not row.safety:
+            return
     if how.kind is ErrorClass.DEAD_NUMBER:
         session.get_one(Patient, row.patient_id).number_problem = row.error_code
+    if how.kind is ErrorClass.OPTED_OUT:
+        record_consent(session, row.patient_id, granted=False, channel="sms", words="", source="carrier", at=at)
     acuity = Acuity.URGENT if row.safety else Acuity.ROUTINE
     summary = f"A message was not delivered. {how.told} (code {row.error_code or 'none'}). Reach the patient another way."
     raise_escalation(session, row.patient_id, Cause(f"undelivered:{row.id}", "not_sent", acuity, summary, row.inbound_id), at)

@@ -307,7 +307,7 @@ def refusing(*codes: int) -> Phone:
     return Phone(answer=lambda _body: next((SmsRefused(code) for code in left), None))
 
 
-@pytest.mark.parametrize(("code", "marked"), [(21211, True), (21614, True), (21612, False), (21617, False), (12345, False)])
+@pytest.mark.parametrize(("code", "marked"), [(21211, True), (21614, True), (21612, False), (21617, False)])
 def test_a_refusal_for_good_is_told_to_a_person_and_not_tried_again(clock: ManualClock, code: int, marked: bool) -> None:
     patient = add_patient()
     _one_reply(patient, clock)

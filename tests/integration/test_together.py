@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -14,8 +16,9 @@ from twilio.request_validator import RequestValidator
 
 from care.clock import ManualClock
 from care.messages.inbox import Accepted, Incoming, accept, accept_together
+from care.messages.outbox import OutboundText, write
 from care.messages.receipts import Told, take_usual_receipts
-from care.messages.sending import Sender
+from care.messages.sending import Sender, SendPolicy, SmsRefused
 from care.messages.twilio_client import account_of
 from care.settings import settings
 from care.storage.engine import engine, transaction
@@ -160,3 +163,42 @@ def test_what_arrives_while_a_group_is_worked_on_forms_the_next() -> None:
     assert groups == [[1], [2, 3, 4], [13]]
     assert doubled[:4] == [2, 4, 6, 8]
     assert isinstance(doubled[4], ValueError)
+
+
+@pytest.mark.usefixtures("database")
+def test_messages_of_several_patients_are_handed_over_with_one_claim_and_each_once(clock: ManualClock) -> None:
+    people = [add_patient(number) for number in range(6)]
+    for number, patient in enumerate(people):
+        text_in(patient, "HELP", number), text_in(patient, "INFO", 100 + number)
+    text_in(people[5], "STOP", 200)
+    commits: list[object] = []
+    event.listen(engine(), "commit", commits.append)
+    phone = Phone()
+    assert Sender(phone, clock).run_each(people) == 13
+    assert len(commits) == 4
+    assert len(set(phone.references)) == 13
+    assert {row.state for row in rows(Outbound)} == {OutboundState.ACCEPTED}
+
+
+@pytest.mark.usefixtures("database")
+def test_a_group_ends_where_twilio_refuses_everything(clock: ManualClock) -> None:
+    people = [add_patient(number) for number in range(6)]
+    for number, patient in enumerate(people):
+        text_in(patient, "HELP", number)
+    refusals = iter([None, SmsRefused(63038)])
+    phone = Phone(answer=lambda _body: next(refusals, None))
+    assert Sender(phone, clock).run_each(people) == 1
+    assert len(phone.references) == 2
+    assert sorted((row.state.value, row.attempts) for row in rows(Outbound)) == [("accepted", 1), *[("pending", 0)] * 5]
+
+
+@pytest.mark.usefixtures("database")
+def test_consent_is_looked_at_again_where_a_slow_twilio_holds_a_group_up(clock: ManualClock) -> None:
+    people = [add_patient(number) for number in range(3)]
+    for patient in people:
+        with transaction() as session:
+            write(session, patient, Channel.SMS, [OutboundText("hello")], NOON)
+    slow = Phone(answer=lambda _body: time.sleep(0.05) or (text_in(people[2], "STOP", 9) and None))
+    Sender(slow, clock, SendPolicy(fresh=timedelta(seconds=0.01))).run_each(people)
+    assert [row.state.value for row in rows(Outbound)] == ["accepted", "accepted", "cancelled", "accepted"]
+    assert [sms.body for sms in slow.held].count("hello") == 2
