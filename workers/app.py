@@ -30,6 +30,7 @@ app.conf.update(
         "campaigns.complete": {"task": "campaigns.complete", "schedule": 3600.0, "options": {"expires": 600}},
         "upkeep.sweep": {"task": "upkeep.sweep", "schedule": 3.0, "options": {"expires": 10}},
         "upkeep.poll": {"task": "upkeep.poll", "schedule": 30.0, "options": {"expires": 60}},
+        "upkeep.receipts": {"task": "upkeep.receipts", "schedule": 60.0, "options": {"expires": 60}},
         "upkeep.deadlines": {"task": "upkeep.deadlines", "schedule": 15.0, "options": {"expires": 60}},
     },
 )

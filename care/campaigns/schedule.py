@@ -19,6 +19,7 @@ from care.knowledge import knowledge
 from care.knowledge.model import StepKind
 from care.messages.outbox import OutboundText
 from care.patients.consent import ConsentStatus, consent_statuses
+from care.settings import settings
 from care.storage.tables import (
     Contact,
     ContactState,
@@ -39,22 +40,23 @@ _TICK = "campaigns.tick"
 _OPEN = (ContactState.STARTED, ContactState.REMINDED, ContactState.OFFERED_CHAT)
 
 
-def take_pace(session: Session, per_second: float) -> int:
-    """How many contacts may be begun now, all schedulers together; 0 where another one is at it.
+def take_pace(session: Session, per_second: float, wanted: int = _BATCH, carrier: str = "") -> int:
+    """How many of the `wanted` contacts may be begun now (of a `carrier`, where one is named), all schedulers together; 0 where another one is at it.
 
     What was not used is saved up for a few seconds at most, so that no outage ends in a flood.
     """
-    now = datetime.now(UTC)
+    now, name = datetime.now(UTC), f"{_TICK}:{carrier}" if carrier else _TICK
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     first = now - timedelta(seconds=_LONGEST_SAVED)
-    session.execute(insert(Heartbeat).values(name=_TICK, at=first).on_conflict_do_nothing(index_elements=["name"]))
-    beat = session.scalars(select(Heartbeat).where(Heartbeat.name == _TICK).with_for_update(skip_locked=True)).one_or_none()
+    session.execute(insert(Heartbeat).values(name=name, at=first).on_conflict_do_nothing(index_elements=["name"]))
+    beat = session.scalars(select(Heartbeat).where(Heartbeat.name == name).with_for_update(skip_locked=True)).one_or_none()
     if beat is None:
         return 0
-    saved_s = min(max((now - beat.at).total_seconds(), 0.0), _LONGEST_SAVED)
-    allowed = min(int(saved_s * per_second), _BATCH)
+    longest = max(_LONGEST_SAVED, 1 / per_second)
+    saved_s = min(max((now - beat.at).total_seconds(), 0.0), longest)
+    allowed = min(int(saved_s * per_second), wanted)
     if allowed:
-        beat.at = now
+        beat.at = now - timedelta(seconds=saved_s - allowed / per_second)
     return allowed
 
 
@@ -65,12 +67,25 @@ def tick(session: Session, at: datetime, most: int = _BATCH) -> list[str]:
     """
     contacts = due(session, at, most)
     known = _known(session, contacts)
+    contacts = _within_carriers_pace(session, contacts, known, at)
     return [contact.patient_id for contact in contacts if _step(session, contact, known, at)]
 
 
 def due(session: Session, at: datetime, most: int) -> Sequence[Contact]:
     """At most `most` contacts whose time has come and that no other tick holds, the longest waiting first; held until the transaction ends."""
     return session.scalars(select(Contact).where(Contact.next_at <= at).order_by(Contact.next_at).limit(most).with_for_update(skip_locked=True)).all()
+
+
+def _within_carriers_pace(session: Session, contacts: Sequence[Contact], known: _Known, at: datetime) -> Sequence[Contact]:
+    """Those that their carriers take now; the others are put off, each a little longer than the one before."""
+    put_off: set[str] = set()
+    for carrier, pace in settings().sms_carrier_per_second.items():
+        of_it = [contact for contact in contacts if known.patients[contact.patient_id].carrier == carrier]
+        allowed = take_pace(session, pace, len(of_it), carrier) if of_it else 0
+        for number, contact in enumerate(of_it[allowed:], 1):
+            contact.next_at = at + timedelta(seconds=number / pace)
+            put_off.add(contact.id)
+    return [contact for contact in contacts if contact.id not in put_off]
 
 
 @dataclass
