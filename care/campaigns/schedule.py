@@ -28,6 +28,7 @@ from care.storage.tables import (
     EnrollmentState,
     Heartbeat,
     Inbound,
+    Outbound,
     Patient,
 )
 from care.texts import scripted
@@ -36,6 +37,8 @@ _BATCH = 500
 _LONGEST_SAVED = 5.0
 _APART = timedelta(hours=3)
 _WHILE_A_PERSON_ANSWERS = timedelta(hours=1)
+_NOTICE_EVERY = timedelta(days=21)
+"""Protocols write at least every nine days while they last: no thirty days pass without it."""
 _TICK = "campaigns.tick"
 _OPEN = (ContactState.STARTED, ContactState.REMINDED, ContactState.OFFERED_CHAT)
 
@@ -98,12 +101,14 @@ class _Known:
     consent: dict[str, ConsentStatus]
     asked_for_consent: set[str]
     last_begun: dict[str, datetime]
+    last_notice: dict[str, datetime]
     unanswered: dict[str, list[Contact]]
 
 
 def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
     ids = {contact.patient_id for contact in contacts}
     begun = select(Contact.patient_id, func.max(Contact.started_at)).where(Contact.patient_id.in_(ids), Contact.started_at.is_not(None))
+    told = select(Outbound.patient_id, func.max(Outbound.created_at)).where(Outbound.patient_id.in_(ids), Outbound.key.in_(outreach.NOT_WATCHED))
     unanswered: dict[str, list[Contact]] = {}
     for contact in session.scalars(select(Contact).where(Contact.patient_id.in_(ids), Contact.state.in_(_OPEN))):
         unanswered.setdefault(contact.patient_id, []).append(contact)
@@ -116,6 +121,7 @@ def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
         with_a_person=set(session.scalars(taken)),
         consent=consent_statuses(session, ids),
         asked_for_consent=set(session.scalars(asked)),
+        last_notice={row[0]: row[1] for row in session.execute(told.group_by(Outbound.patient_id))},
         last_begun={row[0]: row[1] for row in session.execute(begun.group_by(Contact.patient_id)) if row[1]},
         unanswered=unanswered,
     )
@@ -138,14 +144,18 @@ def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bo
         known.last_begun[patient.id] = at
         if consent == "unknown":
             known.asked_for_consent.add(patient.id)
+    notice = consent == "granted" and contact.state is ContactState.PLANNED and at - known.last_notice.get(patient.id, patient.created_at) >= _NOTICE_EVERY
+    if notice:
+        known.last_notice[patient.id] = at
     if contact.kind is StepKind.EDUCATION:
-        outreach.say(session, patient, outreach.first_words(contact, patient, asks_consent=False), at, closes(at, place))
+        words = outreach.first_words(contact, patient, asks_consent=False)
+        outreach.say(session, patient, [outreach.not_watched(patient), *words] if notice else words, at, closes(at, place))
         contact.state, contact.started_at, contact.completed_at, contact.next_at = ContactState.COMPLETED, at, at, None
         return True
     if contact.state is ContactState.PLANNED:
         _put_earlier_ones_aside(session, known.unanswered.get(patient.id, []), at)
         known.unanswered[patient.id] = [contact]
-    return _next_rung(session, contact, patient, consent == "unknown", at, closes(at, place))
+    return _next_rung(session, contact, patient, consent == "unknown", at, closes(at, place), notice=notice)
 
 
 def _not_worth_sending(contact: Contact, known: _Known, consent: ConsentStatus, at: datetime) -> str | None:
@@ -165,14 +175,14 @@ def _not_worth_sending(contact: Contact, known: _Known, consent: ConsentStatus, 
     return None
 
 
-def _next_rung(session: Session, contact: Contact, patient: Patient, asks: bool, at: datetime, not_after: datetime) -> bool:
+def _next_rung(session: Session, contact: Contact, patient: Patient, asks: bool, at: datetime, not_after: datetime, *, notice: bool) -> bool:
     """Up the ladder of a contact that wants an answer: begin, remind, offer the other channel, tell a person."""
     ladder = knowledge().protocols[contact.protocol].no_answer
     match contact.state:
         case ContactState.PLANNED:
             contact.state, contact.started_at = ContactState.STARTED, at
             contact.next_at = at + timedelta(hours=ladder.reminder_after_hours)
-            return outreach.begin(session, contact, patient, asks_consent=asks, at=at, not_after=not_after)
+            return outreach.begin(session, contact, patient, asks_consent=asks, notice=notice, at=at, not_after=not_after)
         case ContactState.STARTED if contact.kind is StepKind.SURVEY:
             contact.state, contact.next_at = ContactState.MISSED, None
             return False
