@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from care.settings import settings
 
 log = structlog.get_logger()
-_TOGETHER = 10
+_TOGETHER = 4
 """Patients in one bell, where many write at once: their turns run one after another in a worker process."""
 
 

@@ -21,8 +21,10 @@ app.conf.update(
     timezone="UTC",
     task_routes={
         "turns.*": {"queue": "turns"},
-        "sms.send": {"queue": "sms"},
+        "sms.*": {"queue": "sms"},
         "campaigns.*": {"queue": "campaigns"},
+        "upkeep.poll": {"queue": "polls"},
+        "upkeep.receipts": {"queue": "polls"},
         "upkeep.*": {"queue": "upkeep"},
     },
     beat_schedule={

@@ -6,9 +6,7 @@ from functools import cache
 
 from aftercare.assembly import build_sender, build_turn_runner
 from care.messages.sending import Sender
-from care.messages.sweep import with_a_turn
 from care.settings import settings
-from care.storage.engine import reading
 from care.turns.service import TurnRunner
 from workers.app import app
 
@@ -32,16 +30,18 @@ def run_turns(patient_id: str) -> None:
 
 @app.task(name="turns.run_each")  # type: ignore[untyped-decorator]
 def run_turns_of_each(patient_ids: list[str]) -> None:
-    """Handles what is accepted for each, one after another, then sends. A death half-way leaves rows that the sweep rings for again."""
-    with reading() as session:
-        waiting = with_a_turn(session, patient_ids)
+    """The same for several patients, one after another. A death half-way leaves rows that the sweep rings for again."""
     for patient_id in patient_ids:
-        if patient_id in waiting:
-            _turns().run(patient_id)
-    _sender().run_each(patient_ids)
+        run_turns(patient_id)
 
 
 @app.task(name="sms.send")  # type: ignore[untyped-decorator]
 def send(patient_id: str) -> None:
     """Sends the patient's outbox. A death half-way leaves a claim that is looked up at Twilio before anything is sent again."""
     _sender().run(patient_id)
+
+
+@app.task(name="sms.send_each")  # type: ignore[untyped-decorator]
+def send_each(patient_ids: list[str]) -> None:
+    """The same for several patients, with few transactions."""
+    _sender().run_each(patient_ids)

@@ -30,7 +30,7 @@ from care.storage.tables import Contact, ContactState, Inbound, Outbound, Outbou
 from workers.app import app as workers
 
 _CONNECTIONS = 64
-_QUEUES = ("turns", "campaigns", "upkeep", "sms", "warnings")
+_QUEUES = ("turns", "polls", "campaigns", "upkeep", "sms", "warnings")
 _AT_ONCE, _PAUSE_S = 20, 0.05
 _TURNS = 3
 """Each way is measured as often, in turn, so that a slow minute of the machine falls on both."""
