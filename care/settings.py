@@ -53,10 +53,13 @@ class Settings(BaseSettings):
     clinic_phone: str = Field("555-010-0199", description="The number patients are told to call.")
     site_timezone: str = Field("America/New_York", description="IANA time zone of patients whose own is not given.")
     sms_per_second: float = Field(10.0, gt=0, le=10_000, description="How many patients the campaigns write to in a second, with each of our numbers.")
+    sms_carrier_per_second: dict[str, float] = Field({}, description='The same to all phones of a carrier, as JSON: {"att": 1.25, "tmobile": 10}.')
     sms_segment_price: float = Field(0.0113, ge=0, description="Price of one SMS segment, carrier fees included, for previews; US dollars.")
     emergency_number: str = Field("911", description="The local emergency number.")
     reply_deadline_s: float = Field(8.0, gt=0, le=60, description="Seconds an engine may take in a turn before the safe reply goes out.")
-    worker_processes: int = Field(2, ge=1, le=64, description="Celery worker processes that `aftercare up` starts.")
+    web_processes: int = Field(max(1, min(4, (os.cpu_count() or 1) // 2)), ge=1, le=64, description="Web processes that `aftercare up` starts, on one port.")
+    worker_processes: int = Field(2, ge=1, le=64, description="Celery processes for turns that `aftercare up` starts.")
+    sender_processes: int = Field(2, ge=1, le=64, description="Celery processes that send and keep the clocks, which `aftercare up` starts.")
     demo: bool = Field(False, description="Demo mode: demo users and their passwords are shown.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
@@ -66,6 +69,13 @@ class Settings(BaseSettings):
         for number in value.split(","):
             if not (number.startswith("+") and number[1:].isdigit() and 8 <= len(number) <= 16):
                 raise ValueError(f"{number!r} is not in E.164 (like +15551234567)")
+        return value
+
+    @field_validator("sms_carrier_per_second")
+    @classmethod
+    def _paces(cls, value: dict[str, float]) -> dict[str, float]:
+        if slow := [carrier for carrier, pace in value.items() if not 0.01 <= pace <= 10_000]:
+            raise ValueError(f"{', '.join(slow)}: a pace lies from 0.01 to 10000 a second")
         return value
 
     @field_validator("site_timezone")

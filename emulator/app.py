@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator
@@ -42,6 +43,7 @@ FaultKind = Literal[
     "accepted_no_answer",
     "out_of_order",
     "repeated",
+    "receipts_lost",
     "webhook_lost",
 ]
 
@@ -67,10 +69,11 @@ class Account:
 
 
 class Fault(BaseModel):
-    """A fault for the next `count` messages (of `to`, where given)."""
+    """A fault for the next `count` messages (of `to`, where given), or for a `share` of them by chance."""
 
     kind: FaultKind
     count: int = Field(1, ge=1, le=100_000)
+    share: float = Field(1.0, gt=0, le=1)
     to: str | None = None
     seconds: float = Field(5.0, ge=0, le=60)
 
@@ -112,13 +115,14 @@ class Emulator:
         self.ledger = ledger
         self.faults: deque[Fault] = deque()
         self._jobs: set[asyncio.Task[None]] = set()
+        self._chance = random.Random(0)  # noqa: S311 - the same faults in every run
         self._client = httpx.AsyncClient(timeout=15.0)
         self._validator = RequestValidator(account.token)
 
     def fault(self, to: str, *kinds: FaultKind) -> Fault | None:
         """The next fault of these kinds that meets this number, used up by one."""
         for fault in self.faults:
-            if fault.kind in kinds and fault.to in (None, to):
+            if fault.kind in kinds and fault.to in (None, to) and self._chance.random() < fault.share:
                 fault.count -= 1
                 if not fault.count:
                     self.faults.remove(fault)
@@ -136,6 +140,7 @@ class Emulator:
         lost = self.fault(sms.recipient, *_UNDELIVERED)
         final, code = ("undelivered", int(lost.kind)) if lost else ("delivered", None)
         statuses = ["sent", final]
+        silent = self.fault(sms.recipient, "receipts_lost") is not None
         if self.fault(sms.recipient, "out_of_order"):
             statuses.reverse()
         if self.fault(sms.recipient, "repeated"):
@@ -145,7 +150,7 @@ class Emulator:
             current = self.ledger.get(sms.sid)
             if current is not None and current.status not in ("delivered", "undelivered"):
                 self.ledger.set_status(sms.sid, status, code if status == "undelivered" else None)
-            if sms.callback:
+            if sms.callback and not silent:
                 fields = {"MessageSid": sms.sid, "SmsSid": sms.sid, "AccountSid": self.account.sid, "From": sms.sender, "To": sms.recipient}
                 fields |= {"MessageStatus": status, "SmsStatus": status, "ApiVersion": "2010-04-01"}
                 if status == "undelivered":

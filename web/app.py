@@ -14,6 +14,7 @@ from care.logs import configure_logs
 from care.redflags import check
 from care.settings import settings
 from web import api, chat, health, sms
+from web.bell import ready_bell
 from web.console import campaigns
 from web.console import routes as console
 from web.console.page import PROBLEMS, SignedOut, problem_page
@@ -55,9 +56,10 @@ class Guard:
 
 
 def create_app() -> FastAPI:
-    """The application that uvicorn serves, its rules read, so that the first message is not kept waiting for them."""
+    """The application that uvicorn serves, its rules read and its bell ready, so that the first message is not kept waiting for them."""
     configure_logs()
     check("chesst pain")
+    ready_bell()
     app = FastAPI(title="Aftercare", version="0.1.0", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     app.mount("/static", StaticFiles(directory=chat.STATIC), name="static")
     if origins := settings().embedding_origins:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, TypeVar
+from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
+import structlog
 from fastapi import APIRouter, BackgroundTasks, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
 
 from care.clock import service_clock
-from care.messages.inbox import Accepted, Incoming, accept
-from care.messages.receipts import take_receipt
+from care.messages.inbox import Accepted, Incoming, accept, accept_together
+from care.messages.receipts import Told, take_receipt, take_usual_receipts
 from care.messages.twilio_client import account_of
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import Channel
-from web.bell import ring, ring_sender
+from web.bell import ring_for_all, ring_sender
+from web.together import Together
 from web.twilio_signature import SignatureInvalid, check_signature, tokens_of
 
-router = APIRouter(prefix="/sms")
+log = structlog.get_logger()
+router = APIRouter()
+_MOST_TOGETHER, _MOST_FIELDS = 100, 200
 _EMPTY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _FORM = "application/x-www-form-urlencoded"
 _Form = TypeVar("_Form", bound=BaseModel)
@@ -52,24 +58,26 @@ class Receipt(BaseModel):
     error_code: int | None = Field(None, alias="ErrorCode")
 
 
-@router.post("/inbound")
-async def inbound(request: Request, background: BackgroundTasks) -> Response:
+async def inbound(request: Request) -> Response:
     """A text from a phone. Answers empty TwiML (a neutral text to a number nobody knows) once the message is stored."""
     form = await _genuine_form(request)
     sms = _read(InboundSms, form)
     if sms.account_sid != account_of(settings())[0] or sms.to not in settings().our_numbers:
         raise HTTPException(403, "not our account or number")
-    accepted = await run_in_threadpool(_accept, sms)
+    incoming = Incoming(Channel.SMS, sms.message_sid, sms.body, service_clock().now(), phone=sms.sender, media=sms.media, ours=sms.to)
+    accepted = await _inbox.add(incoming)
+    if accepted is None:
+        accepted = await run_in_threadpool(_accept_alone, incoming)
+    background = BackgroundTasks()
     if accepted.new and accepted.patient_id:
         if accepted.answered:
-            background.add_task(ring_sender, accepted.patient_id)
-        background.add_task(ring, accepted.patient_id)
+            background.add_task(ring_sender, accepted.patient_id, warning=accepted.warned)
+        background.add_task(_bells.add, accepted.patient_id)
     if accepted.stranger_answer:
-        return _twiml(f"<Response><Message>{escape(accepted.stranger_answer)}</Message></Response>")
-    return _twiml(_EMPTY)
+        return _twiml(f"<Response><Message>{escape(accepted.stranger_answer)}</Message></Response>", background)
+    return _twiml(_EMPTY, background)
 
 
-@router.post("/status")
 async def status(request: Request) -> Response:
     """A delivery receipt of one of our messages, named by `ref`."""
     form = await _genuine_form(request)
@@ -77,27 +85,58 @@ async def status(request: Request) -> Response:
     reference = request.query_params.get("ref", "")
     if not re.fullmatch(r"[0-9a-f]{32}", reference):
         raise HTTPException(400, "ref: missing or malformed")
-    await run_in_threadpool(_receive, reference, receipt)
+    told = Told(reference, receipt.message_sid, receipt.status, receipt.error_code)
+    if not await _receipts.add(told):
+        await run_in_threadpool(_receive_alone, told)
     return Response(status_code=204)
 
 
-def _accept(sms: InboundSms) -> Accepted:
+def _accept_all(incoming: Sequence[Incoming]) -> list[Accepted | None]:
+    """Stores messages that arrived together in one transaction; None for each that is to be accepted by itself. One that cannot be stored fails no other."""
+    try:
+        with transaction() as session:
+            return accept_together(session, incoming)
+    except DBAPIError as error:
+        log.warning("accepting_one_by_one", messages=len(incoming), error=type(error).__name__)
+        return [None] * len(incoming)
+
+
+def _accept_alone(incoming: Incoming) -> Accepted:
     with transaction() as session:
-        incoming = Incoming(Channel.SMS, sms.message_sid, sms.body, service_clock().now(), phone=sms.sender, media=sms.media, ours=sms.to)
         return accept(session, incoming)
 
 
-def _receive(reference: str, receipt: Receipt) -> None:
+def _receive_all(receipts: Sequence[Told]) -> list[bool]:
+    """Keeps the receipts that only say that a message went forward; false for each that is to be looked at by itself."""
+    try:
+        with transaction() as session:
+            return take_usual_receipts(session, receipts)
+    except DBAPIError as error:
+        log.warning("receipts_one_by_one", receipts=len(receipts), error=type(error).__name__)
+        return [False] * len(receipts)
+
+
+def _receive_alone(told: Told) -> None:
     with transaction() as session:
-        take_receipt(session, reference, receipt.message_sid, receipt.status, receipt.error_code, service_clock().now())
+        take_receipt(session, told, service_clock().now())
 
 
-async def _genuine_form(request: Request) -> FormData:
+# Plain routes: what FastAPI would do for them costs more than storing the message.
+router.add_route("/sms/inbound", inbound, methods=["POST"])
+router.add_route("/sms/status", status, methods=["POST"])
+_inbox: Together[Incoming, Accepted | None] = Together(_accept_all, _MOST_TOGETHER)
+_receipts: Together[Told, bool] = Together(_receive_all, _MOST_TOGETHER)
+_bells: Together[str, None] = Together(ring_for_all, _MOST_TOGETHER)
+
+
+async def _genuine_form(request: Request) -> dict[str, str]:
     """The form of a request that Twilio signed. Raises 403, 415 or 400."""
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != _FORM:
         raise HTTPException(415, f"the body must be {_FORM}")
-    form = await request.form(max_fields=200)
-    params = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    try:
+        params = parse_qsl((await request.body()).decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise HTTPException(400, f"more than {_MOST_FIELDS} parameters") from error
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     try:
         check_signature(
@@ -110,18 +149,19 @@ async def _genuine_form(request: Request) -> FormData:
         )
     except SignatureInvalid as error:
         raise HTTPException(403, str(error)) from error
-    if len({name for name, _ in params}) != len(params):
+    form = dict(params)
+    if len(form) != len(params):
         raise HTTPException(400, "a parameter stands twice")
     return form
 
 
-def _read(kind: type[_Form], form: FormData) -> _Form:
+def _read(kind: type[_Form], form: dict[str, str]) -> _Form:
     try:
-        return kind.model_validate(dict(form))
+        return kind.model_validate(form)
     except ValidationError as error:
         fields = ", ".join(str(problem["loc"][0]) for problem in error.errors())
         raise HTTPException(403, f"not a message of Twilio's: {fields}") from error
 
 
-def _twiml(text: str) -> Response:
-    return Response(text, media_type="text/xml")
+def _twiml(text: str, background: BackgroundTasks) -> Response:
+    return Response(text, media_type="text/xml", background=background)

@@ -20,9 +20,11 @@ app.conf.update(
     worker_hijack_root_logger=False,
     timezone="UTC",
     task_routes={
-        "turns.run": {"queue": "turns"},
-        "sms.send": {"queue": "sms"},
+        "turns.*": {"queue": "turns"},
+        "sms.*": {"queue": "sms"},
         "campaigns.*": {"queue": "campaigns"},
+        "upkeep.poll": {"queue": "polls"},
+        "upkeep.receipts": {"queue": "polls"},
         "upkeep.*": {"queue": "upkeep"},
     },
     beat_schedule={
@@ -30,6 +32,7 @@ app.conf.update(
         "campaigns.complete": {"task": "campaigns.complete", "schedule": 3600.0, "options": {"expires": 600}},
         "upkeep.sweep": {"task": "upkeep.sweep", "schedule": 3.0, "options": {"expires": 10}},
         "upkeep.poll": {"task": "upkeep.poll", "schedule": 30.0, "options": {"expires": 60}},
+        "upkeep.receipts": {"task": "upkeep.receipts", "schedule": 60.0, "options": {"expires": 60}},
         "upkeep.deadlines": {"task": "upkeep.deadlines", "schedule": 15.0, "options": {"expires": 60}},
     },
 )

@@ -5,15 +5,14 @@ from __future__ import annotations
 from care.campaigns.operation import complete
 from care.campaigns.schedule import take_pace, tick
 from care.clock import service_clock
+from care.messages.sweep import with_a_turn
 from care.settings import settings
 from care.storage.engine import transaction
 from workers.app import app
-from workers.turns import run_turns
+from workers.turns import run_turns, send_each
 
 _AT_ONCE = 50
 """So many in a transaction: others wait for no more than these, and their messages leave while the next are prepared."""
-
-
 _TOGETHER = 10
 
 
@@ -26,15 +25,12 @@ def campaigns_tick() -> None:
     for first in range(0, most, _AT_ONCE):
         with transaction() as session:
             patients = tick(session, service_clock().now(), min(_AT_ONCE, most - first))
-        for start in range(0, len(patients), _TOGETHER):
-            campaigns_send.delay(patients[start : start + _TOGETHER])
-
-
-@app.task(name="campaigns.send")  # type: ignore[untyped-decorator]
-def campaigns_send(patient_ids: list[str]) -> None:
-    """Says what a tick wrote, after the turns of those whose dialogue says it. A death half-way leaves rows that the sweep rings for again."""
-    for patient_id in patient_ids:
-        run_turns(patient_id)
+            turns = with_a_turn(session, patients)
+        for patient_id in turns:
+            run_turns.delay(patient_id)
+        said = [patient_id for patient_id in patients if patient_id not in turns]
+        for start in range(0, len(said), _TOGETHER):
+            send_each.delay(said[start : start + _TOGETHER])
 
 
 @app.task(name="campaigns.complete")  # type: ignore[untyped-decorator]

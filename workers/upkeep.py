@@ -10,7 +10,7 @@ from aftercare.assembly import build_gateway
 from care.clock import service_clock
 from care.escalations.service import mark_overdue
 from care.escalations.silence import call_for_silent
-from care.messages.poller import poll
+from care.messages.poller import ask_for_receipts, poll
 from care.messages.sweep import SWEPT, waiting_patients
 from care.messages.twilio_gateway import TwilioGateway
 from care.settings import settings
@@ -53,6 +53,12 @@ def poll_twilio() -> None:
     for patient_id in poll(_gateway(), service_clock()):
         send.delay(patient_id)
         run_turns.delay(patient_id)
+
+
+@app.task(name="upkeep.receipts")  # type: ignore[untyped-decorator]
+def receipts() -> None:
+    """Looks up what became of messages whose receipts did not come."""
+    ask_for_receipts(_gateway(), service_clock())
 
 
 @app.task(name="upkeep.deadlines")  # type: ignore[untyped-decorator]

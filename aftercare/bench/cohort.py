@@ -14,7 +14,7 @@ from care.clock import service_clock
 from care.patients.model import NewPatient
 from care.settings import settings
 from care.storage.engine import transaction
-from care.storage.tables import Contact
+from care.storage.tables import Contact, Patient
 
 _LONGEST_S = 600.0
 
@@ -26,7 +26,7 @@ def enroll_cohort(number: int) -> None:
         campaign = create_campaign(session, "bench", "knee_replacement", now)
         for each in range(number):
             new = NewPatient(
-                reference=f"bench-{each}",
+                reference=_reference(each),
                 name="Pat Bench",
                 phone=phone(each),
                 date_of_birth=date(1960, 1, 1),
@@ -37,21 +37,23 @@ def enroll_cohort(number: int) -> None:
         session.execute(update(Contact).values(next_at=None))
 
 
-def start_outreach() -> None:
-    """Makes each patient's first contact due now."""
+def start_outreach(numbers: range | None = None) -> None:
+    """Makes each patient's first contact due now, or those of some of the cohort."""
     with transaction() as session:
         first = select(Contact.id).where(Contact.day == session.scalar(select(Contact.day).order_by(Contact.due_at).limit(1)))
+        if numbers is not None:
+            first = first.join(Patient, Patient.id == Contact.patient_id).where(Patient.reference.in_([_reference(each) for each in numbers]))
         now = service_clock().now()
         session.execute(update(Contact).where(Contact.id.in_(first)).values(next_at=now, due_at=now, not_after=now + timedelta(hours=3)))
 
 
-def arrival_rate(number: int, before: int, began: float) -> float:
-    """Messages a second that reach the emulator, over `number` of them, since it had taken `before`."""
-    while taken() - before < number:
+def seconds_until_taken(number: int, began: float) -> float:
+    """How long after `began` the emulator had taken so many messages in all."""
+    while taken() < number:
         if time.monotonic() - began > _LONGEST_S:
-            raise TimeoutError(f"only {taken() - before} of {number} arrived in {_LONGEST_S:g} s")
+            raise TimeoutError(f"only {taken()} of {number} arrived in {_LONGEST_S:g} s")
         time.sleep(0.02)
-    return number / (time.monotonic() - began)
+    return time.monotonic() - began
 
 
 def taken() -> int:
@@ -63,3 +65,7 @@ def taken() -> int:
 def phone(number: int) -> str:
     """The phone of a patient of the cohort."""
     return f"+1556{number:07d}"
+
+
+def _reference(number: int) -> str:
+    return f"bench-{number}"

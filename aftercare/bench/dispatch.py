@@ -19,7 +19,7 @@ from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.orm import Session
 
 from aftercare.bench import bare
-from aftercare.bench.cohort import arrival_rate, enroll_cohort, phone, start_outreach, taken
+from aftercare.bench.cohort import enroll_cohort, phone, seconds_until_taken, start_outreach, taken
 from care.campaigns.schedule import due
 from care.clock import service_clock
 from care.settings import ROOT, settings
@@ -28,6 +28,8 @@ from care.storage.engine import transaction
 from care.storage.tables import Contact, Patient
 from care.texts import scripted
 
+_TURNS, _RECEIPTS_S = 3, 2.0
+"""Each way is measured as often, in turn, so that a slow minute of the machine falls on both; between them the receipts come in."""
 _progress = Console(stderr=True)
 
 
@@ -51,10 +53,15 @@ def measure(contacts: int, many: int) -> DispatchBench:
     """Both ways in turn, on the service of this environment, then the scans."""
     _progress.print(f"enrolling {contacts} patients")
     enroll_cohort(contacts)
-    ours = _ours(contacts)
-    _progress.print(f"{ours:.0f} contacts a second; now bare tasks")
-    plain = _bare(contacts)
-    _progress.print(f"{plain:.0f} bare tasks a second; now the scans")
+    each, ours_s, plain_s = contacts // _TURNS, 0.0, 0.0
+    with _bare_workers():
+        for turn in range(_TURNS):
+            ours_s += _ours(range(turn * each, (turn + 1) * each))
+            time.sleep(_RECEIPTS_S)
+            plain_s += _bare(each)
+            time.sleep(_RECEIPTS_S)
+            _progress.print(f"{(turn + 1) * each / ours_s:.0f} contacts a second, {(turn + 1) * each / plain_s:.0f} bare tasks")
+    ours, plain = _TURNS * each / ours_s, _TURNS * each / plain_s
     few = max(100, many // 100)
     _fill(few)
     few_ms = _scan_ms()
@@ -63,7 +70,7 @@ def measure(contacts: int, many: int) -> DispatchBench:
     many_ms = _scan_ms()
     return DispatchBench(
         database=settings().database.partition(":")[0],
-        contacts=contacts,
+        contacts=_TURNS * each,
         ours_per_s=round(ours, 1),
         bare_per_s=round(plain, 1),
         ratio=round(ours / plain, 2),
@@ -76,39 +83,29 @@ def measure(contacts: int, many: int) -> DispatchBench:
     )
 
 
-def _ours(number: int) -> float:
+def _ours(numbers: range) -> float:
+    """Seconds from the moment they are due until the emulator has the words of each."""
     before, began = taken(), time.monotonic()
-    start_outreach()
-    return arrival_rate(number, before, began)
+    start_outreach(numbers)
+    return seconds_until_taken(before + len(numbers), began)
 
 
 def _bare(number: int) -> float:
-    celery = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "aftercare.bench.bare",
-        "worker",
-        "-n",
-        "bare@%h",
-        "-c",
-        "2",
-        "-l",
-        "ERROR",
-        "--without-mingle",
-        "--without-gossip",
-    ]
-    with _running(celery):
+    body, before, began = scripted("consent_request"), taken(), time.monotonic()
+    for each in range(number):
+        bare.send.delay(phone(each), body)
+    return seconds_until_taken(before + number, began)
+
+
+@contextmanager
+def _bare_workers() -> Iterator[None]:
+    """As many as send for us, idle while ours are measured."""
+    command = [sys.executable, "-m", "celery", "-A", "aftercare.bench.bare", "worker", "-n", "bare@%h", "-c", str(settings().sender_processes)]
+    with _running([*command, "-l", "ERROR", "--without-mingle", "--without-gossip"]):
         app: Celery = bare.app
         while not app.control.ping(timeout=1):
             pass
-        body = scripted("consent_request")
-        before = taken()
-        began = time.monotonic()
-        for each in range(number):
-            bare.send.delay(phone(each), body)
-        return arrival_rate(number, before, began)
+        yield
 
 
 @contextmanager

@@ -29,8 +29,8 @@ from care.storage.engine import transaction
 from care.storage.tables import Contact, ContactState, Inbound, Outbound, OutboundState
 from workers.app import app as workers
 
-_CONNECTIONS = 16
-_QUEUES = ("turns", "campaigns", "upkeep", "sms")
+_CONNECTIONS = 64
+_QUEUES = ("turns", "polls", "campaigns", "upkeep", "sms", "warnings")
 _AT_ONCE, _PAUSE_S = 20, 0.05
 _TURNS = 3
 """Each way is measured as often, in turn, so that a slow minute of the machine falls on both."""
@@ -170,7 +170,7 @@ def _bare_server() -> Iterator[int]:
     """The bare route on a port of its own, served as the web process is."""
     port = settings().web_port + 1000 if settings().web_port < 64000 else settings().web_port - 1000
     command = [sys.executable, "-m", "uvicorn", "aftercare.bench.bare_route:create_app", "--factory"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(settings().web_processes), "--no-access-log", "--log-level", "warning"]
     process = subprocess.Popen(command, cwd=ROOT)  # noqa: S603
     try:
         for _ in range(200):

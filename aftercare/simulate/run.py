@@ -15,6 +15,7 @@ import httpx
 import psutil
 from rich.console import Console
 from rich.progress import Progress
+from sqlalchemy import exists, select
 
 from aftercare.commands.up import running_state
 from aftercare.simulate.account import Outage, account
@@ -24,7 +25,8 @@ from care.campaigns.service import create_campaign, enroll
 from care.clock import service_clock
 from care.patients.model import NewPatient
 from care.settings import settings
-from care.storage.engine import transaction
+from care.storage.engine import reading, transaction
+from care.storage.tables import Inbound, InboundState
 
 _PLACES = [
     ("America/New_York", "NY"),
@@ -35,7 +37,7 @@ _PLACES = [
     ("Pacific/Honolulu", "HI"),
 ]
 _LOOK_S = 0.2
-_SETTLED_S = 20.0
+_SETTLES_S, _LONGEST_SETTLING_S = 20.0, 180.0
 _OUTAGE_HOURS = 4
 _TWILIO_OUT_DAY, _WORKERS_OUT_DAY = 0.3, 0.6
 """When each outage begins, as a share of the simulation."""
@@ -111,8 +113,8 @@ class _Town:
                 time.sleep(_LOOK_S)
         for outage in away:
             self._mend(outage)
-        settled = time.monotonic() + _SETTLED_S
-        while time.monotonic() < settled:  # nobody answers any more, but what was said is still heard
+        begun, longest = time.monotonic() + _SETTLES_S, time.monotonic() + _LONGEST_SETTLING_S
+        while time.monotonic() < begun or (_turns_wait() and time.monotonic() < longest):  # nobody answers any more, but what was said is still heard
             self._speak()
             time.sleep(_LOOK_S)
         return self._sent
@@ -152,6 +154,11 @@ class _Town:
             self._switch_off_the_dead()
         else:
             _signal_workers(signal.SIGCONT)
+
+
+def _turns_wait() -> bool:
+    with reading() as session:
+        return bool(session.scalar(select(exists().where(Inbound.state == InboundState.ACCEPTED, Inbound.trigger.is_(None)))))
 
 
 def _signal_workers(number: signal.Signals) -> None:

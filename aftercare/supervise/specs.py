@@ -76,12 +76,14 @@ def specs(settings: Settings) -> list[ProcessSpec]:
         "--log-level",
         "warning",
     ]
-    found.append(ProcessSpec("web", web, _answers(f"http://127.0.0.1:{settings.web_port}/readyz"), settings.web_port))
+    found.append(
+        ProcessSpec("web", web, _answers(f"http://127.0.0.1:{settings.web_port}/readyz"), settings.web_port, {"WEB_CONCURRENCY": str(settings.web_processes)})
+    )
     celery = [app, "-m", "celery", "-A", "workers.app"]
     quiet = ["--without-mingle", "--without-gossip", "-l", "WARNING"]
-    worker = [*celery, "worker", "-n", "worker@%h", "-Q", "turns,campaigns,upkeep", "-c", str(settings.worker_processes), *quiet]
-    # Of its own: a red flag's warning is not kept waiting by turns on an engine that hangs.
-    sender = [*celery, "worker", "-n", "sender@%h", "-Q", "sms", "-c", "1", *quiet]
+    worker = [*celery, "worker", "-n", "worker@%h", "-Q", "turns,polls", "-c", str(settings.worker_processes), *quiet]
+    # Of its own: warnings, texts and the clocks of campaigns wait for no turn, and so for no engine that hangs. Queues are taken from in turn.
+    sender = [*celery, "worker", "-n", "sender@%h", "-Q", "warnings,sms,campaigns,upkeep", "-c", str(settings.sender_processes), *quiet]
     beat = [*celery, "beat", "-l", "WARNING", "--pidfile=", "-s", str(settings.home / "run/beat-schedule")]
     found.append(ProcessSpec("worker", worker, _answers_ping("worker", settings)))
     found.append(ProcessSpec("sender", sender, _answers_ping("sender", settings)))

@@ -21,6 +21,9 @@ INTROS = {
     StepKind.SURVEY: "survey_intro",
 }
 
+NOT_WATCHED = ("not_watched", "consent_request", "start_confirmed")
+"""The texts that say so."""
+
 
 def first_words(contact: Contact, patient: Patient, *, asks_consent: bool) -> list[OutboundText]:
     """How the contact begins: the request for consent, an advice statement, or its first question with some words before it."""
@@ -32,15 +35,21 @@ def first_words(contact: Contact, patient: Patient, *, asks_consent: bool) -> li
     return [_scripted(INTROS[contact.kind], patient, appointment=visit), _first_question(contact, patient)]
 
 
+def not_watched(patient: Patient) -> OutboundText:
+    """That nobody watches the messages round the clock, as the first one said."""
+    return _scripted(NOT_WATCHED[0], patient)
+
+
 def questions_of(contact: Contact) -> list[str]:
     """The questions as they were planned; of a contact planned before these were kept, the protocol's."""
     return list(contact.questions) or knowledge().protocols[contact.protocol].questions_on(contact.day)
 
 
-def begin(session: Session, contact: Contact, patient: Patient, *, asks_consent: bool, at: datetime, not_after: datetime) -> bool:
-    """Says the first words by SMS; false where they were said before."""
+def begin(session: Session, contact: Contact, patient: Patient, *, asks_consent: bool, notice: bool, at: datetime, not_after: datetime) -> bool:
+    """Says the first words by SMS, after the `notice` that nobody watches where it is due; false where they were said before."""
     trigger = "ask_consent" if asks_consent else "start_check_in"
-    return _say(session, contact, trigger, first_words(contact, patient, asks_consent=asks_consent), at, not_after)
+    notices = [not_watched(patient)] if notice else []
+    return _say(session, contact, trigger, notices + first_words(contact, patient, asks_consent=asks_consent), at, not_after)
 
 
 def remind(session: Session, contact: Contact, patient: Patient, *, asks_consent: bool, at: datetime, not_after: datetime) -> bool:

@@ -19,6 +19,7 @@ from care.knowledge import knowledge
 from care.knowledge.model import StepKind
 from care.messages.outbox import OutboundText
 from care.patients.consent import ConsentStatus, consent_statuses
+from care.settings import settings
 from care.storage.tables import (
     Contact,
     ContactState,
@@ -27,6 +28,7 @@ from care.storage.tables import (
     EnrollmentState,
     Heartbeat,
     Inbound,
+    Outbound,
     Patient,
 )
 from care.texts import scripted
@@ -35,26 +37,29 @@ _BATCH = 500
 _LONGEST_SAVED = 5.0
 _APART = timedelta(hours=3)
 _WHILE_A_PERSON_ANSWERS = timedelta(hours=1)
+_NOTICE_EVERY = timedelta(days=21)
+"""Protocols write at least every nine days while they last: no thirty days pass without it."""
 _TICK = "campaigns.tick"
 _OPEN = (ContactState.STARTED, ContactState.REMINDED, ContactState.OFFERED_CHAT)
 
 
-def take_pace(session: Session, per_second: float) -> int:
-    """How many contacts may be begun now, all schedulers together; 0 where another one is at it.
+def take_pace(session: Session, per_second: float, wanted: int = _BATCH, carrier: str = "") -> int:
+    """How many of the `wanted` contacts may be begun now (of a `carrier`, where one is named), all schedulers together; 0 where another one is at it.
 
     What was not used is saved up for a few seconds at most, so that no outage ends in a flood.
     """
-    now = datetime.now(UTC)
+    now, name = datetime.now(UTC), f"{_TICK}:{carrier}" if carrier else _TICK
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     first = now - timedelta(seconds=_LONGEST_SAVED)
-    session.execute(insert(Heartbeat).values(name=_TICK, at=first).on_conflict_do_nothing(index_elements=["name"]))
-    beat = session.scalars(select(Heartbeat).where(Heartbeat.name == _TICK).with_for_update(skip_locked=True)).one_or_none()
+    session.execute(insert(Heartbeat).values(name=name, at=first).on_conflict_do_nothing(index_elements=["name"]))
+    beat = session.scalars(select(Heartbeat).where(Heartbeat.name == name).with_for_update(skip_locked=True)).one_or_none()
     if beat is None:
         return 0
-    saved_s = min(max((now - beat.at).total_seconds(), 0.0), _LONGEST_SAVED)
-    allowed = min(int(saved_s * per_second), _BATCH)
+    longest = max(_LONGEST_SAVED, 1 / per_second)
+    saved_s = min(max((now - beat.at).total_seconds(), 0.0), longest)
+    allowed = min(int(saved_s * per_second), wanted)
     if allowed:
-        beat.at = now
+        beat.at = now - timedelta(seconds=saved_s - allowed / per_second)
     return allowed
 
 
@@ -65,12 +70,25 @@ def tick(session: Session, at: datetime, most: int = _BATCH) -> list[str]:
     """
     contacts = due(session, at, most)
     known = _known(session, contacts)
+    contacts = _within_carriers_pace(session, contacts, known, at)
     return [contact.patient_id for contact in contacts if _step(session, contact, known, at)]
 
 
 def due(session: Session, at: datetime, most: int) -> Sequence[Contact]:
     """At most `most` contacts whose time has come and that no other tick holds, the longest waiting first; held until the transaction ends."""
     return session.scalars(select(Contact).where(Contact.next_at <= at).order_by(Contact.next_at).limit(most).with_for_update(skip_locked=True)).all()
+
+
+def _within_carriers_pace(session: Session, contacts: Sequence[Contact], known: _Known, at: datetime) -> Sequence[Contact]:
+    """Those that their carriers take now; the others are put off, each a little longer than the one before."""
+    put_off: set[str] = set()
+    for carrier, pace in settings().sms_carrier_per_second.items():
+        of_it = [contact for contact in contacts if known.patients[contact.patient_id].carrier == carrier]
+        allowed = take_pace(session, pace, len(of_it), carrier) if of_it else 0
+        for number, contact in enumerate(of_it[allowed:], 1):
+            contact.next_at = at + timedelta(seconds=number / pace)
+            put_off.add(contact.id)
+    return [contact for contact in contacts if contact.id not in put_off]
 
 
 @dataclass
@@ -83,12 +101,14 @@ class _Known:
     consent: dict[str, ConsentStatus]
     asked_for_consent: set[str]
     last_begun: dict[str, datetime]
+    last_notice: dict[str, datetime]
     unanswered: dict[str, list[Contact]]
 
 
 def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
     ids = {contact.patient_id for contact in contacts}
     begun = select(Contact.patient_id, func.max(Contact.started_at)).where(Contact.patient_id.in_(ids), Contact.started_at.is_not(None))
+    told = select(Outbound.patient_id, func.max(Outbound.created_at)).where(Outbound.patient_id.in_(ids), Outbound.key.in_(outreach.NOT_WATCHED))
     unanswered: dict[str, list[Contact]] = {}
     for contact in session.scalars(select(Contact).where(Contact.patient_id.in_(ids), Contact.state.in_(_OPEN))):
         unanswered.setdefault(contact.patient_id, []).append(contact)
@@ -101,6 +121,7 @@ def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
         with_a_person=set(session.scalars(taken)),
         consent=consent_statuses(session, ids),
         asked_for_consent=set(session.scalars(asked)),
+        last_notice={row[0]: row[1] for row in session.execute(told.group_by(Outbound.patient_id))},
         last_begun={row[0]: row[1] for row in session.execute(begun.group_by(Contact.patient_id)) if row[1]},
         unanswered=unanswered,
     )
@@ -123,14 +144,18 @@ def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bo
         known.last_begun[patient.id] = at
         if consent == "unknown":
             known.asked_for_consent.add(patient.id)
+    notice = consent == "granted" and contact.state is ContactState.PLANNED and at - known.last_notice.get(patient.id, patient.created_at) >= _NOTICE_EVERY
+    if notice:
+        known.last_notice[patient.id] = at
     if contact.kind is StepKind.EDUCATION:
-        outreach.say(session, patient, outreach.first_words(contact, patient, asks_consent=False), at, closes(at, place))
+        words = outreach.first_words(contact, patient, asks_consent=False)
+        outreach.say(session, patient, [outreach.not_watched(patient), *words] if notice else words, at, closes(at, place))
         contact.state, contact.started_at, contact.completed_at, contact.next_at = ContactState.COMPLETED, at, at, None
         return True
     if contact.state is ContactState.PLANNED:
         _put_earlier_ones_aside(session, known.unanswered.get(patient.id, []), at)
         known.unanswered[patient.id] = [contact]
-    return _next_rung(session, contact, patient, consent == "unknown", at, closes(at, place))
+    return _next_rung(session, contact, patient, consent == "unknown", at, closes(at, place), notice=notice)
 
 
 def _not_worth_sending(contact: Contact, known: _Known, consent: ConsentStatus, at: datetime) -> str | None:
@@ -150,14 +175,14 @@ def _not_worth_sending(contact: Contact, known: _Known, consent: ConsentStatus, 
     return None
 
 
-def _next_rung(session: Session, contact: Contact, patient: Patient, asks: bool, at: datetime, not_after: datetime) -> bool:
+def _next_rung(session: Session, contact: Contact, patient: Patient, asks: bool, at: datetime, not_after: datetime, *, notice: bool) -> bool:
     """Up the ladder of a contact that wants an answer: begin, remind, offer the other channel, tell a person."""
     ladder = knowledge().protocols[contact.protocol].no_answer
     match contact.state:
         case ContactState.PLANNED:
             contact.state, contact.started_at = ContactState.STARTED, at
             contact.next_at = at + timedelta(hours=ladder.reminder_after_hours)
-            return outreach.begin(session, contact, patient, asks_consent=asks, at=at, not_after=not_after)
+            return outreach.begin(session, contact, patient, asks_consent=asks, notice=notice, at=at, not_after=not_after)
         case ContactState.STARTED if contact.kind is StepKind.SURVEY:
             contact.state, contact.next_at = ContactState.MISSED, None
             return False

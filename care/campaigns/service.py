@@ -129,6 +129,7 @@ def _patient(session: Session, new: NewPatient, at: datetime) -> Patient:
         language=new.language,
         timezone=new.timezone,
         state=new.state,
+        carrier=new.carrier,
         created_at=at,
     )
     session.add(patient)

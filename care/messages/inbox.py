@@ -1,38 +1,34 @@
-"""Accepting a message: one database transaction that needs nothing but the database.
+"""Accepting messages: one database transaction that needs nothing but the database.
 
-The message is stored once, the keyword and red-flag rules are run on it (alone, and joined with those of the last five minutes), and what
-they call for, an escalation, a warning, an opt-out, is written with it.
+A message is stored once, the keyword and red-flag rules are run on it (alone, and joined with those of the last five minutes), and what
+they call for, an escalation, a warning, an opt-out, is written with it. Messages of several patients may share a transaction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import Table, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
-from care.acuity import Acuity, highest
-from care.escalations.service import Cause, raise_escalation
-from care.knowledge import knowledge
-from care.messages.keywords import Keyword, KeywordHit, keyword
-from care.messages.outbox import OutboundText, write
-from care.patients.consent import consent_status, record_consent
-from care.patients.context import clinical_context
-from care.redflags import check, first_words
-from care.sessions import chat_url
+from care.acuity import Acuity
+from care.messages.on_acceptance import JOIN_WINDOW, joined, obey_keyword, raise_red_flags, wanted_keyword
+from care.patients.context import clinical_contexts
+from care.redflags import check
 from care.storage.crypto import blind_index
-from care.storage.tables import Channel, Conversation, Escalation, EscalationState, Inbound, InboundState, Patient, Stranger
+from care.storage.tables import Channel, Conversation, Inbound, InboundState, Patient, Stranger
 from care.texts import scripted
-from care.triage.model import RedFlagHit
+from care.triage.model import PatientContext, RedFlagHit
 
-_JOIN_WINDOW = timedelta(minutes=5)
-_MOST_PARTS = 3
-"""A sentence is looked for in so many messages and the one that follows them."""
-_JOINED_OF_EACH = 1_600
 _STRANGER_PAUSE = timedelta(hours=24)
+_MOST_JOINED = 20
 MAX_BODY = 100_000
+_OF_PATIENT = load_only(Patient.id, Patient.phone_index, Patient.date_of_birth, Patient.sex, Patient.language, Patient.timezone)
+_OF_CONVERSATION = load_only(Conversation.patient_id, Conversation.channel, Conversation.sender)
 
 
 @dataclass(frozen=True)
@@ -52,34 +48,37 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Accepted:
-    """`new` is false for a repeat. `answered`: a rule wrote a text that must not wait for the turn. `stranger_answer` is the neutral text for a number
-    nobody knows, when one is due."""
+    """`new` is false for a repeat. `answered`: a rule wrote a text that must not wait for the turn; `warned`: one that must not wait for other texts
+    either. `stranger_answer` is the neutral text for a number nobody knows, when one is due."""
 
     patient_id: str | None
     inbound_id: int | None
     new: bool
     answered: bool = False
+    warned: bool = False
     stranger_answer: str | None = None
 
 
+@dataclass
+class _Known:
+    """A message of a patient, with the red flags in its own words, before it is stored."""
+
+    place: int
+    incoming: Incoming
+    patient: Patient
+    protocol: str | None
+    own: list[RedFlagHit]
+
+
 def accept(session: Session, incoming: Incoming) -> Accepted:
-    """Stores the message once and runs the rules on it, in the caller's transaction."""
-    known = _sender(session, incoming)
-    if known is None:
-        return _accept_stranger(session, incoming)
-    patient, conversation = known
-    inbound = _insert_once(session, patient.id, incoming)
-    if inbound is None:
-        return Accepted(patient.id, None, new=False)
-    conversation.channel = incoming.channel
-    conversation.sender = incoming.ours or conversation.sender
-    hit = _keyword(session, patient.id, incoming)
-    if hit:
-        _obey_keyword(session, patient, inbound, hit)
-    _raise_red_flags(session, patient, inbound)
-    if hit and not hit.rest:
-        inbound.state, inbound.handled_at = InboundState.HANDLED, incoming.received_at
-    return Accepted(patient.id, inbound.id, new=True, answered=bool(hit) or inbound.flagged is Acuity.EMERGENCY)
+    """Stores the message once and runs the rules on it, in the caller's transaction; waits for whoever holds the patient's conversation."""
+    return _accept(session, [incoming], wait=True)[0] or Accepted(None, None, new=False)
+
+
+def accept_together(session: Session, incoming: Sequence[Incoming]) -> list[Accepted | None]:
+    """The same for several messages, in few statements. None where one must be accepted by itself: its patient wrote another of them, or is busy in
+    another transaction, for which the others do not wait."""
+    return _accept(session, incoming, wait=False)
 
 
 def accept_trigger(
@@ -93,53 +92,14 @@ def accept_trigger(
     channel: Channel = Channel.SMS,
 ) -> bool:
     """Queues a turn in which our side speaks first; false where this occurrence was queued before. Nothing is said after `not_after`."""
-    incoming = Incoming(channel, occurrence, "", at, patient_id=patient_id, not_after=not_after)
-    return _insert_once(session, patient_id, incoming, trigger=trigger, contact_id=contact_id) is not None
+    incoming = Incoming(channel, occurrence, "", at, not_after=not_after)
+    return bool(_insert_once(session, [_row(patient_id, incoming, trigger=trigger, contact_id=contact_id)]))
 
 
 def note_said(session: Session, patient_id: str, trigger: str, contact_id: str, occurrence: str, at: datetime) -> int | None:
     """Notes, for the dialogue to hear before the patient's next message, that our side spoke; None where this occurrence was noted before."""
-    incoming = Incoming(Channel.SMS, occurrence, "", at, patient_id=patient_id)
-    noted = _insert_once(session, patient_id, incoming, trigger=trigger, contact_id=contact_id, state=InboundState.SAID)
-    return noted.id if noted else None
-
-
-def _sender(session: Session, incoming: Incoming) -> tuple[Patient, Conversation] | None:
-    """Who wrote, with the conversation locked: the patient's messages are accepted one after another."""
-    asked = Patient.id == incoming.patient_id if incoming.patient_id else Patient.phone_index == blind_index(incoming.phone or "")
-    both = select(Patient, Conversation).join(Conversation, Conversation.patient_id == Patient.id)
-    row = session.execute(both.where(asked).with_for_update(of=Conversation)).one_or_none()
-    return (row[0], row[1]) if row else None
-
-
-def _insert_once(
-    session: Session,
-    patient_id: str,
-    incoming: Incoming,
-    trigger: str | None = None,
-    contact_id: str | None = None,
-    state: InboundState = InboundState.ACCEPTED,
-) -> Inbound | None:
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = (
-        insert(Inbound)
-        .values(
-            patient_id=patient_id,
-            channel=incoming.channel,
-            external_id=incoming.external_id,
-            trigger=trigger,
-            contact_id=contact_id,
-            body=storable(incoming.body),
-            media=incoming.media,
-            received_at=incoming.received_at,
-            not_after=incoming.not_after,
-            state=state,
-            attempts=0,
-        )
-        .on_conflict_do_nothing(index_elements=["channel", "external_id"])
-        .returning(Inbound)
-    )
-    return session.scalars(statement).one_or_none()
+    row = _row(patient_id, Incoming(Channel.SMS, occurrence, "", at), trigger=trigger, contact_id=contact_id, state=InboundState.SAID)
+    return next(iter(_insert_once(session, [row]).values()), None)
 
 
 def storable(body: str) -> str:
@@ -147,100 +107,115 @@ def storable(body: str) -> str:
     return body.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")[:MAX_BODY]
 
 
-def _keyword(session: Session, patient_id: str, incoming: Incoming) -> KeywordHit | None:
-    """The keyword of an SMS. In the chat the dialogue hears them all, but for a language and the START of who opted out, whom the dialogue does not hear."""
-    if not (keyword(incoming.body) or keyword(incoming.body, opted_out=True)):
-        return None
-    opted_out = consent_status(session, patient_id) == "revoked"
-    hit = keyword(incoming.body, opted_out=opted_out)
-    if hit is None or incoming.channel is Channel.SMS or hit.keyword is Keyword.LANGUAGE:
-        return hit
-    return hit if opted_out and hit.keyword is Keyword.START else None
+def _accept(session: Session, incoming: Sequence[Incoming], *, wait: bool) -> list[Accepted | None]:
+    done: list[Accepted | None] = [None] * len(incoming)
+    known: dict[str, _Known] = {}
+    for place, message, patient in _senders(session, incoming):
+        if patient is None:
+            done[place] = _accept_stranger(session, message)
+        elif patient.id not in known:
+            known[patient.id] = _Known(place, message, patient, None, [])
+    contexts = clinical_contexts(session, {patient_id: (each.patient, each.incoming.received_at) for patient_id, each in known.items()})
+    for patient_id, each in known.items():  # before the rows are locked: this takes longest
+        each.protocol = contexts[patient_id].protocol
+        each.own = check(storable(each.incoming.body), contexts[patient_id])
+    held = _conversations(session, known, wait=wait)
+    known = {patient_id: each for patient_id, each in known.items() if patient_id in held}
+    before = _lately(session, known.values())
+    stored = _insert_once(session, [_row(patient_id, each.incoming) for patient_id, each in known.items()])
+    for patient_id, each in known.items():
+        message = each.incoming
+        inbound_id = stored.get((message.channel, message.external_id))
+        if inbound_id is None:
+            done[each.place] = Accepted(patient_id, None, new=False)
+            continue
+        conversation = held[patient_id]
+        conversation.channel = message.channel
+        conversation.sender = message.ours or conversation.sender
+        done[each.place] = _follow_rules(session, each, inbound_id, before.get(patient_id, []), contexts[patient_id])
+    return done
 
 
-def _obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit) -> None:
-    if hit.keyword is Keyword.STOP:
-        record_consent(session, patient.id, granted=False, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
-        text = "stop_confirmed"
-    elif hit.keyword is Keyword.START:
-        record_consent(session, patient.id, granted=True, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
-        text = "start_confirmed"
-    elif hit.language is not None:
-        patient.language, text = hit.language, "language_set"
-    else:
-        text = "help" if hit.keyword is Keyword.HELP else "chat_link"
-    values = {"link": chat_url(session, patient.id, inbound.received_at)} if text == "chat_link" else {}
-    reply = OutboundText(scripted(text, patient.language, **values), key=text, compliance=True)
-    write(session, patient.id, inbound.channel, [reply], inbound.received_at, inbound_id=inbound.id)
-    if hit.keyword is Keyword.LANGUAGE:  # what was asked last is asked again, in the patient's words
-        trigger = "resume" if consent_status(session, patient.id) == "granted" else "ask_consent"
-        accept_trigger(session, patient.id, trigger, None, f"language:{inbound.id}", inbound.received_at, channel=inbound.channel)
+def _follow_rules(session: Session, known: _Known, inbound_id: int, before: list[str], context: PatientContext) -> Accepted:
+    """Does what the rules call for."""
+    body = storable(known.incoming.body)
+    hit = wanted_keyword(session, known.patient.id, known.incoming.channel, body)
+    together = [found for text in joined(before, body) for found in check(text, context)]
+    if not (hit or known.own or together):
+        return Accepted(known.patient.id, inbound_id, new=True)
+    inbound = session.get_one(Inbound, inbound_id)
+    if hit:
+        obey_keyword(session, known.patient, inbound, hit, ask_again=accept_trigger)
+    raise_red_flags(session, known.patient, inbound, known.own, together)
+    if hit and not hit.rest:
+        inbound.state, inbound.handled_at = InboundState.HANDLED, inbound.received_at
+    warned = inbound.flagged is Acuity.EMERGENCY
+    return Accepted(known.patient.id, inbound_id, new=True, answered=bool(hit) or warned, warned=warned)
 
 
-def _raise_red_flags(session: Session, patient: Patient, inbound: Inbound) -> None:
-    context = clinical_context(session, patient, inbound.received_at)
-    own = {hit.rule: hit for hit in check(inbound.body, context)}
-    hits = {hit.rule: hit for text in _joined(session, inbound) for hit in check(text, context)} | own
-    if not hits:
-        return
-    known = _rules_already_raised(session, patient.id, inbound.received_at)
-    fresh = [hit for rule, hit in hits.items() if rule in own or rule not in known]
-    if not fresh:
-        return
-    inbound.flagged = highest(hit.acuity for hit in fresh)
-    if all(hit.rule in known for hit in fresh):
-        return
-    opted_out = consent_status(session, patient.id) == "revoked"
-    _escalate(session, patient, inbound, fresh, opted_out)
-    may_be_told = not opted_out or inbound.channel is Channel.WEB  # the patient's own chat is not a message to a phone
-    if inbound.flagged is Acuity.EMERGENCY and may_be_told:
-        text = "crisis_reply" if any(hit.rule.startswith("crisis") for hit in fresh) else "emergency_warning"
-        advice = [knowledge().advice[each].said(patient.language) for each in first_words(fresh, Acuity.EMERGENCY)]
-        warning = OutboundText(" ".join([scripted(text, patient.language), *advice]), key=text, safety=True)
-        write(session, patient.id, inbound.channel, [warning], inbound.received_at, inbound_id=inbound.id)
+def _senders(session: Session, incoming: Sequence[Incoming]) -> list[tuple[int, Incoming, Patient | None]]:
+    """Each message with its place and who wrote it; None for a number nobody knows."""
+    indexes = [None if message.patient_id else blind_index(message.phone or "") for message in incoming]
+    ids = {message.patient_id for message in incoming if message.patient_id}
+    asked = or_(Patient.phone_index.in_([index for index in indexes if index]), Patient.id.in_(ids)) if ids else Patient.phone_index.in_(indexes)
+    found = session.scalars(select(Patient).options(_OF_PATIENT).where(asked)).all()
+    by_index, by_id = {patient.phone_index: patient for patient in found}, {patient.id: patient for patient in found}
+    return [
+        (place, message, by_index.get(index) if index else by_id.get(message.patient_id or ""))
+        for place, (message, index) in enumerate(zip(incoming, indexes, strict=True))
+    ]
 
 
-def _joined(session: Session, inbound: Inbound) -> list[str]:
-    """The message with those of the minutes before it: as lines, and as a sentence sent in two parts and in four. Empty where it is the first."""
-    recent = session.scalars(
-        select(Inbound)
-        .where(Inbound.patient_id == inbound.patient_id, Inbound.id < inbound.id, Inbound.trigger.is_(None))
-        .where(Inbound.received_at >= inbound.received_at - _JOIN_WINDOW)
-        .order_by(Inbound.id.desc())
-        .limit(20)
-    ).all()
-    if not recent:
-        return []
-    before = [message.body[-_JOINED_OF_EACH:] for message in reversed(recent)]
-    beginning = inbound.body[:_JOINED_OF_EACH]
-    return ["\n".join([*before, beginning]), " ".join([before[-1], beginning]), " ".join([*before[-_MOST_PARTS:], beginning])]
+def _conversations(session: Session, patients: Collection[str], *, wait: bool) -> dict[str, Conversation]:
+    """The conversations, locked: each patient's messages are accepted one after another."""
+    asked = select(Conversation).options(_OF_CONVERSATION).where(Conversation.patient_id.in_(patients)).order_by(Conversation.patient_id)
+    return {each.patient_id: each for each in session.scalars(asked.with_for_update(skip_locked=not wait))}
 
 
-def _rules_already_raised(session: Session, patient_id: str, at: datetime) -> set[str]:
-    rows = session.scalars(
-        select(Escalation).where(
-            Escalation.patient_id == patient_id,
-            Escalation.reason == "red_flag",
-            Escalation.state != EscalationState.RESOLVED,
-            Escalation.created_at >= at - _JOIN_WINDOW,
-        )
+def _lately(session: Session, known: Collection[_Known]) -> dict[str, list[str]]:
+    """What each patient wrote in the minutes before the message, the oldest first."""
+    if not known:
+        return {}
+    since = {each.patient.id: each.incoming.received_at - JOIN_WINDOW for each in known}
+    rows = session.execute(
+        select(Inbound.patient_id, Inbound.external_id, Inbound.received_at, Inbound.body)
+        .where(Inbound.patient_id.in_(since), Inbound.trigger.is_(None), Inbound.received_at >= min(since.values()))
+        .order_by(Inbound.id)
     )
-    return {flag["rule"] for row in rows for flag in row.evidence.get("red_flags", [])}
+    own = {each.patient.id: each.incoming.external_id for each in known}
+    found: dict[str, list[str]] = {}
+    for patient_id, external_id, received_at, body in rows:
+        if received_at >= since[patient_id] and external_id != own[patient_id]:
+            found.setdefault(patient_id, []).append(body)
+    return {patient_id: bodies[-_MOST_JOINED:] for patient_id, bodies in found.items()}
 
 
-def _escalate(session: Session, patient: Patient, inbound: Inbound, hits: list[RedFlagHit], opted_out: bool) -> None:
-    summary = "; ".join(hit.reason for hit in hits)
-    if opted_out:
-        summary += " (opted out of messages: phone the patient)"
-    cause = Cause(
-        key=f"red_flag:{inbound.id}",
-        reason="red_flag",
-        acuity=highest(hit.acuity for hit in hits),
-        summary=summary,
-        inbound_id=inbound.id,
-        evidence={"red_flags": [hit.model_dump(mode="json") for hit in hits], "opted_out": opted_out},
-    )
-    raise_escalation(session, patient.id, cause, inbound.received_at)
+def _row(
+    patient_id: str, incoming: Incoming, trigger: str | None = None, contact_id: str | None = None, state: InboundState = InboundState.ACCEPTED
+) -> dict[str, Any]:
+    return {
+        "patient_id": patient_id,
+        "channel": incoming.channel,
+        "external_id": incoming.external_id,
+        "trigger": trigger,
+        "contact_id": contact_id,
+        "body": storable(incoming.body),
+        "media": incoming.media,
+        "received_at": incoming.received_at,
+        "not_after": incoming.not_after,
+        "state": state,
+        "attempts": 0,
+    }
+
+
+def _insert_once(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[Channel, str], int]:
+    """The ids of the rows that were not there yet, by channel and external id."""
+    if not rows:
+        return {}
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    table = cast(Table, Inbound.__table__)
+    statement = insert(table).on_conflict_do_nothing(index_elements=["channel", "external_id"])
+    return {(row[0], row[1]): row[2] for row in session.execute(statement.returning(table.c.channel, table.c.external_id, table.c.id), rows)}
 
 
 def _accept_stranger(session: Session, incoming: Incoming) -> Accepted:

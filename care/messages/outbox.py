@@ -36,7 +36,7 @@ def write(
     *,
     inbound_id: int | None = None,
     not_after: datetime | None = None,
-) -> list[Outbound]:
+) -> None:
     """Puts the texts into the outbox in order. A web reply is there for the browser at once; an SMS is cut, folded and waits to be sent."""
     rows = []
     for text in texts:
@@ -59,6 +59,4 @@ def write(
                     not_after=not_after,
                 )
             )
-            session.add(rows[-1])
-            session.flush()
-    return rows
+    session.add_all(rows)

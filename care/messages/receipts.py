@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity
 from care.escalations.service import Cause, raise_escalation
+from care.messages import breaker
 from care.messages.twilio_errors import ErrorClass, Handling, handling
+from care.patients.consent import record_consent
 from care.storage.tables import Outbound, OutboundState, Patient
 
 # The order of delivery states; a later report never takes a message back.
@@ -38,43 +42,62 @@ _STATES = {
 }
 
 
-def take_receipt(session: Session, reference: str, external_id: str, status: str, error_code: int | None, at: datetime) -> bool:
+_BAD_ENDS = (OutboundState.UNDELIVERED, OutboundState.FAILED)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A delivery receipt: of the message that has our `reference`, under Twilio's sid."""
+
+    reference: str
+    external_id: str
+    status: str
+    error_code: int | None = None
+
+
+def take_usual_receipts(session: Session, receipts: Sequence[Told]) -> list[bool]:
+    """Keeps, in a statement a status, those of messages that are known under their sid and go forward; false for every other, which needs `take_receipt`."""
+    moved: set[tuple[str, str | None, OutboundState]] = set()
+    states = [_STATES.get(told.status) for told in receipts]
+    for state in sorted({state for state in states if state is not None and state not in _BAD_ENDS}, key=_RANK.__getitem__):
+        sids = {told.reference: told.external_id for told, each in zip(receipts, states, strict=True) if each is state}
+        sid = case(sids, value=Outbound.reference)
+        earlier = [each for each, rank in _RANK.items() if 0 < rank < _RANK[state]]
+        # The receipt may come before Twilio's answer to the request is kept.
+        unanswered = and_(Outbound.external_id.is_(None), Outbound.state.in_((OutboundState.SENDING, OutboundState.UNKNOWN)))
+        done = session.execute(
+            update(Outbound)
+            .where(Outbound.reference.in_(sids), or_(unanswered, and_(Outbound.external_id == sid, Outbound.state.in_(earlier))))
+            .values(state=state, external_id=sid, lease_until=None)
+            .returning(Outbound.reference, Outbound.external_id)
+            .execution_options(synchronize_session=False)
+        )
+        moved |= {(row[0], row[1], state) for row in done}
+    return [state is not None and (told.reference, told.external_id, state) in moved for told, state in zip(receipts, states, strict=True)]
+
+
+def take_receipt(session: Session, told: Told, at: datetime) -> bool:
     """Keeps a delivery receipt; false where the reference or the status is not ours.
 
     A message that did not arrive is tried again where its error's class says so, while it is still worth sending and nothing newer went out;
     else a person is told, and a number that takes no SMS is marked.
     """
-    state = _STATES.get(status)
+    state = _STATES.get(told.status)
     if state is None:
         return False
-    if state not in (OutboundState.UNDELIVERED, OutboundState.FAILED) and _moved_on(session, reference, external_id, state):
-        return True
-    row = session.scalars(select(Outbound).where(Outbound.reference == reference).with_for_update()).one_or_none()
+    row = session.scalars(select(Outbound).where(Outbound.reference == told.reference).with_for_update()).one_or_none()
     if row is None:
         return False
-    if _of_an_earlier_try(row, external_id):
+    if _of_an_earlier_try(row, told.external_id):
         return True
-    row.external_id = row.external_id or external_id
+    row.external_id = row.external_id or told.external_id
     if _RANK[state] <= _RANK[row.state]:
         return True
     row.state, row.lease_until = state, None
-    if state in (OutboundState.UNDELIVERED, OutboundState.FAILED):
-        row.error_code = error_code
-        _not_delivered(session, row, handling(error_code or 0), at)
+    if state in _BAD_ENDS:
+        row.error_code = told.error_code
+        _not_delivered(session, row, handling(told.error_code or 0), at)
     return True
-
-
-def _moved_on(session: Session, reference: str, external_id: str, state: OutboundState) -> bool:
-    """The usual receipt, of a message that is known under this sid and goes forward: one statement."""
-    earlier = [each for each, rank in _RANK.items() if 0 < rank < _RANK[state]]
-    done = session.execute(
-        update(Outbound)
-        .where(Outbound.reference == reference, Outbound.external_id == external_id, Outbound.state.in_(earlier))
-        .values(state=state)
-        .returning(Outbound.id)
-        .execution_options(synchronize_session=False)
-    )
-    return done.first() is not None
 
 
 def _of_an_earlier_try(row: Outbound, external_id: str) -> bool:
@@ -84,14 +107,17 @@ def _of_an_earlier_try(row: Outbound, external_id: str) -> bool:
 
 
 def _not_delivered(session: Session, row: Outbound, how: Handling, at: datetime) -> None:
-    if how.kind is ErrorClass.UNREACHED and row.attempts <= len(how.retries) and not _overtaken(session, row):
-        wait = how.retries[row.attempts - 1]
-        if row.not_after is None or at + wait < row.not_after:
-            row.state, row.next_at = OutboundState.PENDING, datetime.now(UTC) + wait
-            if not row.safety:
-                return
+    if how.kind is ErrorClass.PROVIDER:
+        breaker.trip(session, row.error_code or 0)
+    wait = how.wait(row.attempts)
+    if wait is not None and not _overtaken(session, row) and (row.not_after is None or at + wait < row.not_after):
+        row.state, row.next_at = OutboundState.PENDING, datetime.now(UTC) + wait
+        if not row.safety:
+            return
     if how.kind is ErrorClass.DEAD_NUMBER:
         session.get_one(Patient, row.patient_id).number_problem = row.error_code
+    if how.kind is ErrorClass.OPTED_OUT:
+        record_consent(session, row.patient_id, granted=False, channel="sms", words="", source="carrier", at=at)
     acuity = Acuity.URGENT if row.safety else Acuity.ROUTINE
     summary = f"A message was not delivered. {how.told} (code {row.error_code or 'none'}). Reach the patient another way."
     raise_escalation(session, row.patient_id, Cause(f"undelivered:{row.id}", "not_sent", acuity, summary, row.inbound_id), at)

@@ -1,34 +1,39 @@
 """Sending the outbox by SMS: head first, one at a time per patient, each routine message at most once.
 
-A row is claimed before Twilio is called and carries its reference in the callback URL. A claim that ended without an answer leaves the row
-`unknown`: it is looked up in Twilio's message list before anything is sent again.
+A row is claimed, and the claim committed, before Twilio is called; it carries its reference in the callback URL. A claim that ended without an
+answer leaves the row `unknown`: it is looked up in Twilio's message list before anything is sent again.
 """
 
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Protocol
 
 import structlog
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import case, select, update
+from sqlalchemy.orm import Session, load_only
 
 from care.acuity import Acuity
 from care.clock import Clock
 from care.escalations.service import Cause, raise_escalation
 from care.messages import breaker
 from care.messages.twilio_errors import ErrorClass, handling
-from care.patients.consent import consent_status, record_consent
+from care.patients.consent import consent_statuses, record_consent
 from care.storage.engine import transaction
-from care.storage.tables import Channel, Conversation, Outbound, OutboundState, Patient
+from care.storage.tables import Breaker, Channel, Conversation, Outbound, OutboundState, Patient
 
 log = structlog.get_logger()
 
 OPEN = (OutboundState.PENDING, OutboundState.SENDING, OutboundState.UNKNOWN)
 _UNANSWERED_TRIES = 5
+_TOO_LONG_FOR_SAFETY = timedelta(minutes=1)
+_OF_PATIENT = load_only(Patient.id, Patient.phone, Patient.number_problem)
+_OF_CONVERSATION = load_only(Conversation.patient_id, Conversation.sender)
 
 
 class SmsRefused(Exception):
@@ -68,9 +73,11 @@ class SmsGateway(Protocol):
 
 @dataclass(frozen=True)
 class SendPolicy:
-    """Real time, not the service's: `lease` of a claim, `doubt` before an unknown message is taken as not sent, `retry` before it is looked up again."""
+    """Real time, not the service's: `lease` of a claim, within `fresh` of which the message is handed over or claimed anew, since consent was looked at in the
+    claim; `doubt` before an unknown message is taken as not sent, `retry` before it is looked up again."""
 
     lease: timedelta = timedelta(seconds=30)
+    fresh: timedelta = timedelta(seconds=1)
     doubt: timedelta = timedelta(seconds=60)
     retry: timedelta = timedelta(seconds=2)
 
@@ -80,6 +87,7 @@ class _Claim:
     """The row to act on: to send (perhaps as the breaker's `probe`), or (`doubtful`) to look up."""
 
     row_id: int
+    patient_id: str
     to: str
     sender: str
     body: str
@@ -88,8 +96,17 @@ class _Claim:
     probe: bool = False
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What became of a claim: Twilio's sid, its refusal, or neither: not known, or (`held_back`) not tried."""
+
+    external_id: str = ""
+    refused: int | None = None
+    held_back: bool = False
+
+
 class Sender:
-    """Sends what is due to a patient. One instance a process; it holds no state between calls."""
+    """Sends what is due to patients. One instance a process; it holds no state between calls."""
 
     def __init__(self, gateway: SmsGateway, clock: Clock, policy: SendPolicy | None = None) -> None:
         self._gateway = gateway
@@ -98,33 +115,94 @@ class Sender:
 
     def run(self, patient_id: str) -> int:
         """Sends from the head until nothing more may go out now; how many Twilio took. Safe to call at any time from any process."""
+        return self.run_each([patient_id])
+
+    def run_each(self, patient_ids: Sequence[str]) -> int:
+        """The same for several patients: one message of each is claimed, all in one transaction; each is handed over; the answers are kept in one transaction,
+        which claims the next of each. A patient who is busy in another transaction is left to the sweep."""
         taken = 0
         with transaction() as session:
-            claim = self._claim(session, patient_id)
-        while claim is not None:
-            if claim.doubtful:
-                if not self._reconcile(claim):
-                    return taken
-                with transaction() as session:
-                    claim = self._claim(session, patient_id)
-                continue
-            sent, claim = self._send(claim, patient_id)
-            taken += sent
+            claims = self._claim_each(session, patient_ids)
+        while claims:
+            answers = self._hand_over([claim for claim in claims if not claim.doubtful])
+            settled = [claim.patient_id for claim in claims if claim.doubtful and self._reconcile(claim)]
+            taken += sum(bool(answer.external_id) for _, answer in answers)
+            with transaction() as session:
+                self._keep(session, answers)
+                session.flush()
+                claims = self._claim_each(session, [*(claim.patient_id for claim, _ in answers), *settled])
         return taken
 
-    def _claim(self, session: Session, patient_id: str) -> _Claim | None:
+    def _hand_over(self, claims: Sequence[_Claim]) -> list[tuple[_Claim, _Answer]]:
+        """Hands each message to Twilio. What has waited too long for its turn is held back, and so is the rest once Twilio takes nothing from us."""
+        answers: list[tuple[_Claim, _Answer]] = []
+        began, closed = time.monotonic(), False
+        for claim in claims:
+            stale = bool(answers) and time.monotonic() - began > self._policy.fresh.total_seconds()
+            answer = _Answer(held_back=True) if stale or closed else self._send(claim)
+            closed = closed or (answer.refused is not None and handling(answer.refused).kind is ErrorClass.PROVIDER)
+            answers.append((claim, answer))
+        return answers
+
+    def _send(self, claim: _Claim) -> _Answer:
+        try:
+            return _Answer(external_id=self._gateway.send(claim.to, claim.body, claim.reference, claim.sender))
+        except SmsRefused as refusal:
+            return _Answer(refused=refusal.code)
+        except SmsUnanswered:
+            log.warning("sms_unanswered", outbound=claim.row_id)
+            return _Answer()
+
+    def _keep(self, session: Session, answers: Sequence[tuple[_Claim, _Answer]]) -> None:
+        """Writes down what became of each message."""
+        taken = {claim.row_id: answer.external_id for claim, answer in answers if answer.external_id}
+        if taken:
+            state = case((Outbound.state.in_(OPEN), OutboundState.ACCEPTED), else_=Outbound.state)  # a receipt may have come before the answer
+            session.execute(
+                update(Outbound)
+                .where(Outbound.id.in_(taken))
+                .values(external_id=case(taken, value=Outbound.id), lease_until=None, state=state)
+                .execution_options(synchronize_session=False)
+            )
+        if any(claim.probe and answer.external_id for claim, answer in answers):
+            breaker.reset(session)
+        for claim, answer in answers:
+            if answer.external_id:
+                continue
+            row = session.get_one(Outbound, claim.row_id)
+            if answer.refused is not None:
+                self._refused(session, row, answer.refused)
+            elif row.state is OutboundState.SENDING and answer.held_back:
+                row.state, row.lease_until, row.attempts = OutboundState.PENDING, None, row.attempts - 1
+            elif row.state is OutboundState.SENDING:
+                row.state, row.next_at, row.lease_until = OutboundState.UNKNOWN, datetime.now(UTC), None
+
+    def _claim_each(self, session: Session, patient_ids: Sequence[str]) -> list[_Claim]:
+        """The row to act on next of each patient who has one."""
+        if not patient_ids:
+            return []
+        locked = select(Conversation).options(_OF_CONVERSATION).where(Conversation.patient_id.in_(patient_ids)).order_by(Conversation.patient_id)
+        conversations = session.scalars(locked.with_for_update(skip_locked=len(patient_ids) > 1)).all()
+        waiting: dict[str, list[Outbound]] = {conversation.patient_id: [] for conversation in conversations}
+        opened = select(Outbound).where(Outbound.patient_id.in_(waiting), Outbound.channel == Channel.SMS, Outbound.state.in_(OPEN)).order_by(Outbound.id)
+        for row in session.scalars(opened):
+            waiting[row.patient_id].append(row)
+        ids = [patient_id for patient_id, rows in waiting.items() if rows]
+        if not ids:
+            return []
+        consent = consent_statuses(session, ids)
+        patients = {patient.id: patient for patient in session.scalars(select(Patient).options(_OF_PATIENT).where(Patient.id.in_(ids)))}
+        held = breaker.look(session)
+        claims = []
+        for conversation in conversations:
+            if rows := waiting[conversation.patient_id]:
+                revoked = consent.get(conversation.patient_id) == "revoked"
+                claims.append(self._claim(session, patients[conversation.patient_id], self._sticky_number(conversation), rows, revoked, held))
+        return [claim for claim in claims if claim is not None]
+
+    def _claim(self, session: Session, patient: Patient, sender: str, rows: Sequence[Outbound], revoked: bool, opened: Breaker | None) -> _Claim | None:
         """The row to act on next, or None. Consent is looked at here, in the claim, not when the row was written."""
-        conversation = session.scalars(select(Conversation).where(Conversation.patient_id == patient_id).with_for_update()).one()
         now, service_now = datetime.now(UTC), self._clock.now()
-        rows = session.scalars(
-            select(Outbound).where(Outbound.patient_id == patient_id, Outbound.channel == Channel.SMS, Outbound.state.in_(OPEN)).order_by(Outbound.id)
-        ).all()
-        if not rows:
-            return None
-        revoked = consent_status(session, patient_id) == "revoked"
-        patient = session.get_one(Patient, patient_id)
-        sender = self._sticky_number(conversation)
-        opened = breaker.look(session)
         blocked = False
         for row in rows:
             if row.state is OutboundState.SENDING and row.lease_until is not None and row.lease_until > now:
@@ -134,7 +212,7 @@ class Sender:
             if row.state is OutboundState.UNKNOWN:
                 if not blocked and (row.next_at is None or row.next_at <= now):
                     row.next_at = now + self._policy.retry
-                    return _Claim(row.id, patient.phone, sender, row.body, row.reference, doubtful=True)
+                    return _Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, doubtful=True)
                 blocked = True
                 continue
             if (revoked and not row.compliance) or (row.not_after is not None and row.not_after < service_now):
@@ -157,7 +235,7 @@ class Sender:
             row.attempts += 1
             if opened is not None:
                 breaker.claim_probe(opened)
-            return _Claim(row.id, patient.phone, sender, row.body, row.reference, probe=opened is not None)
+            return _Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, probe=opened is not None)
         return None
 
     def _sticky_number(self, conversation: Conversation) -> str:
@@ -167,28 +245,6 @@ class Sender:
             digest = blake2b(conversation.patient_id.encode(), digest_size=4).digest()
             conversation.sender = numbers[int.from_bytes(digest, "big") % len(numbers)]
         return str(conversation.sender)
-
-    def _send(self, claim: _Claim, patient_id: str) -> tuple[int, _Claim | None]:
-        """Hands one message to Twilio, and claims the next; how many it took, and the next."""
-        external_id, refused = "", None
-        try:
-            external_id = self._gateway.send(claim.to, claim.body, claim.reference, claim.sender)
-        except SmsRefused as refusal:
-            refused = refusal.code
-        except SmsUnanswered:
-            log.warning("sms_unanswered", outbound=claim.row_id)
-        with transaction() as session:
-            row = session.get_one(Outbound, claim.row_id)
-            if external_id:
-                _taken(row, external_id)
-                if claim.probe:
-                    breaker.reset(session)
-            elif refused is not None:
-                self._refused(session, row, refused)
-            elif row.state is OutboundState.SENDING:
-                row.state, row.next_at, row.lease_until = OutboundState.UNKNOWN, datetime.now(UTC), None
-            session.flush()
-            return (1 if external_id else 0), self._claim(session, patient_id)
 
     def _reconcile(self, claim: _Claim) -> bool:
         """Looks an unknown message up in Twilio's list; true where its fate is settled or it may be sent again."""
@@ -227,9 +283,11 @@ class Sender:
             breaker.trip(session, code)
             log.error("sms_held", code=code)
             return
-        if row.attempts <= len(how.retries):
-            wait = how.retries[row.attempts - 1]
+        wait = how.wait(row.attempts)
+        if wait is not None:
             row.state, row.next_at = OutboundState.PENDING, datetime.now(UTC) + wait * random.uniform(1, 1.3)  # noqa: S311
+            if row.safety and wait >= _TOO_LONG_FOR_SAFETY:
+                self._tell(session, row, f"A safety message waits. {how.told} (code {code}). Phone the patient.", Acuity.URGENT, "waits")
             return
         patient = session.get_one(Patient, row.patient_id)
         if how.kind is ErrorClass.DEAD_NUMBER:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import or_, select
@@ -15,8 +16,13 @@ SWEPT = "aftercare:swept"
 """The Redis key that the last sweep left."""
 
 
+def with_a_turn(session: Session, patient_ids: Sequence[str]) -> set[str]:
+    """Those of the patients who have an accepted message."""
+    return set(session.scalars(select(Inbound.patient_id).where(Inbound.patient_id.in_(patient_ids), Inbound.state == InboundState.ACCEPTED)))
+
+
 def waiting_patients(session: Session) -> tuple[list[str], list[str]]:
-    """Patients with an accepted message that no process is at, and patients with an SMS that is due; the oldest first."""
+    """Patients with an accepted message that no process is at, and patients with an SMS that is due; warnings and the oldest first."""
     now = datetime.now(UTC)
     turns = session.scalars(
         select(Inbound.patient_id)
@@ -32,7 +38,7 @@ def waiting_patients(session: Session) -> tuple[list[str], list[str]]:
         .where(Outbound.channel == Channel.SMS, Outbound.state.in_(OPEN))
         .where(or_(Outbound.next_at.is_(None), Outbound.next_at <= now))
         .where(or_(Outbound.state != OutboundState.SENDING, Outbound.lease_until <= now))
-        .order_by(Outbound.id)
+        .order_by(Outbound.safety.desc(), Outbound.id)
         .limit(_BATCH)
     ).all()
     return list(dict.fromkeys(turns)), list(dict.fromkeys(sends))

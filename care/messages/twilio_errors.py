@@ -26,16 +26,20 @@ class Handling:
     retries: tuple[timedelta, ...]
     told: str
 
+    def wait(self, attempts: int) -> timedelta | None:
+        """How long after so many tries the next one is due; None where none is left."""
+        return self.retries[attempts - 1] if 0 < attempts <= len(self.retries) else None
+
 
 _SECOND, _MINUTE, _HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 _BUSY = Handling(ErrorClass.BUSY, (2 * _SECOND, 4 * _SECOND, 8 * _SECOND, 30 * _SECOND), "Twilio had no room for it")
 _FULL = Handling(ErrorClass.BUSY, (_MINUTE, 5 * _MINUTE, 30 * _MINUTE), "Our number's queue at Twilio is full")
 _DEAD = Handling(ErrorClass.DEAD_NUMBER, (), "The number takes no SMS: correct it or phone")
 _OPTED_OUT = Handling(ErrorClass.OPTED_OUT, (), "The carrier has the patient as opted out: phone")
-_PROVIDER = Handling(ErrorClass.PROVIDER, (), "Twilio refuses everything from us")
+_PROVIDER = Handling(ErrorClass.PROVIDER, 4 * (_MINUTE,), "Twilio refuses everything from us")
 _UNREACHED = Handling(ErrorClass.UNREACHED, (15 * _MINUTE, 2 * _HOUR, 24 * _HOUR), "The phone could not be reached")
 _CARRIER = Handling(ErrorClass.UNREACHED, (_MINUTE,), "The carrier failed")
-_FINAL = Handling(ErrorClass.FINAL, (), "It was refused for good")
+_UNKNOWN = Handling(ErrorClass.FINAL, (_MINUTE,), "It was refused for a reason we do not know: look the code up at Twilio")
 
 _BY_CODE = {
     20429: _BUSY,
@@ -69,5 +73,5 @@ _BY_CODE = {
 
 
 def handling(code: int) -> Handling:
-    """What to do about an error code; one that is not known is final."""
-    return _BY_CODE.get(code, _FINAL)
+    """What to do about an error code; with one that is not known it is tried once more."""
+    return _BY_CODE.get(code, _UNKNOWN)

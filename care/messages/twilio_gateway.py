@@ -45,6 +45,14 @@ class TwilioGateway:
         """The messages to our numbers since then, as Twilio lists them. Raises `SmsUnanswered`."""
         return [m for number in self.numbers for m in self._list(to=number, date_sent_after=since) if m.direction == "inbound"]
 
+    def status(self, sid: str) -> tuple[str, int | None]:
+        """What became of a message, and the error's code. Raises `SmsUnanswered`."""
+        try:
+            message = self._client.messages(sid).fetch()
+        except (TwilioException, requests.RequestException) as error:
+            raise SmsUnanswered from error
+        return str(message.status), message.error_code
+
     def _list(self, **filters: Any) -> list[Any]:
         try:
             return list(self._client.messages.list(limit=1000, **filters))

@@ -35,6 +35,7 @@ class NewPatient(BaseModel):
     date_of_birth: date
     timezone: str = Field(default_factory=lambda: settings().site_timezone, description="IANA name; without one the site's.")
     state: str | None = Field(None, pattern="^[A-Z]{2}$", description="Two letters of a US state, whose quiet hours then hold as well.")
+    carrier: str | None = Field(None, pattern="^[a-z0-9_-]{1,24}$", description="The carrier of the number, where it is known and has a pace of its own.")
     language: str = Field("en", pattern="^(en|es|zh)$")
     sex: str | None = Field(None, pattern="^(female|male|other)$")
     anchor: date = Field(description="The discharge or visit; day 0 of the protocol.")

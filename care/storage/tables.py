@@ -102,6 +102,7 @@ class Patient(Base):
     language: Mapped[str] = mapped_column(String(8), default="en")
     timezone: Mapped[str] = mapped_column(String(64))
     state: Mapped[str | None] = mapped_column(String(2))
+    carrier: Mapped[str | None] = mapped_column(String(24))
     number_problem: Mapped[int | None]
     created_at: Mapped[datetime]
 
@@ -218,6 +219,9 @@ class Inbound(Base):
     handled_at: Mapped[datetime | None]
 
 
+_UNCONFIRMED = "state IN ('accepted', 'sent') AND channel = 'sms'"
+
+
 class Outbound(Base):
     """A message to a patient, sent head first, one at a time per patient, in order of `id`."""
 
@@ -231,6 +235,7 @@ class Outbound(Base):
             sqlite_where=text("state IN ('pending', 'sending', 'unknown')"),
         ),
         Index("ix_outbound_external", "external_id"),
+        Index("ix_outbound_unconfirmed", "sent_at", postgresql_where=text(_UNCONFIRMED), sqlite_where=text(_UNCONFIRMED)),
     )
     id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)

@@ -114,6 +114,27 @@ def test_from_a_discharge_to_a_resolved_escalation(service: Service, browser: Br
     assert service.sql("SELECT outcome FROM escalations WHERE patient_id = (SELECT id FROM patients WHERE reference = 'x1')") == [("appointment_made",)]
 
 
+def test_a_lead_enrolls_patients_from_a_file(service: Service, browser: Browser) -> None:
+    today = datetime.now(UTC).date()
+    roster = f"reference,name,phone,date_of_birth,anchor\nfile-1,Lou Example,+15550177001,1960-01-01,{today}\nfile-2,Lou Example,12,1960-01-01,{today}\n"
+    console = browser.new_context().new_page()
+    console.goto(f"{service.web}/console")
+    console.get_by_label("Name").fill("lead")
+    console.get_by_label("Password").fill("demo-lead")
+    console.get_by_role("button", name="Sign in").click()
+    console.get_by_role("link", name="Campaigns").click()
+    assert barriers(console) == []
+    console.get_by_role("link", name="Knee replacement (demo)").click()
+    console.get_by_label("CSV file").set_input_files({"name": "cohort.csv", "mimeType": "text/csv", "buffer": roster.encode()})
+    assert barriers(console) == []
+    console.get_by_role("button", name="Check it").click()
+    expect(console.get_by_role("main")).to_contain_text("line 3: phone")
+    assert barriers(console) == []
+    console.get_by_role("button", name="Enrol 1 patients").click()
+    expect(console.get_by_role("status")).to_contain_text("1 patients enrolled")
+    expect(console.get_by_role("cell", name="file-1").first).to_be_visible()
+
+
 def test_a_chat_link_works_once_and_only_with_the_date_of_birth(service: Service, browser: Browser) -> None:
     page = browser.new_context().new_page()
     page.goto(f"{service.web}/#open=" + "x" * 43)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -102,7 +103,8 @@ def ledger(service: Service, query: str) -> list[tuple[object, ...]]:
 
 def kill(service: Service, name: str) -> None:
     """Kills the process behind a guard, with its children; the supervisor brings it back."""
-    pid = service.processes().get(name)
+    picture = json.loads((service.home / "run/state.json").read_text())
+    pid = next((each["pid"] for each in picture["processes"] if each["name"] == name), None)
     if pid is None:
         return
     try:

@@ -5,6 +5,7 @@ No message may be lost, none answered twice, and each patient's order is kept.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -18,9 +19,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import psutil
 import pytest
 import redis
 from celery import Celery
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 
 from tests.conftest import Service, postgres_database, start_service
 from tests.faults import plain_tasks
@@ -60,6 +64,25 @@ def process(service: Service, *command: str) -> Iterator[subprocess.Popen[bytes]
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGTERM)
         running.wait(30)
+
+
+@contextmanager
+def held(service: Service, name: str) -> Iterator[None]:
+    """The process does nothing in the block."""
+    members = [psutil.Process(service.processes()[name]), *psutil.Process(service.processes()[name]).children(recursive=True)]
+    for each in members:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in members:
+            each.resume()
+
+
+def not_ready(service: Service) -> set[str]:
+    """The processes that do not do their work now, as `aftercare status` knows them."""
+    picture = json.loads((service.home / "run/state.json").read_text())
+    return {each["name"] for each in picture["processes"] if each["state"] != "ready"}
 
 
 def small_talk(cohort: Cohort, number: int) -> list[tuple[str, str]]:
@@ -206,12 +229,14 @@ def test_r17_accepted_and_no_answer(storm: Service, tmp_path: Path) -> None:
 
 def test_r18_a_warning_does_not_wait_for_a_thousand_messages(storm: Service, tmp_path: Path) -> None:
     cohort, urgent = Cohort(storm, 100, tmp_path), Cohort(storm, 10, tmp_path)
-    cohort.write([(cohort.phones[each % 100], "HELP") for each in range(1000)])
-    urgent.write([(phone, RED_FLAG) for phone in urgent.phones])
+    with held(storm, "sender"):
+        cohort.write([(cohort.phones[each % 100], "HELP") for each in range(1000)])
+        urgent.write([(phone, RED_FLAG) for phone in urgent.phones])
     urgent.settle()
     cohort.settle(400)
     last = max(seq for (seq,) in _handed_to(storm, urgent, "Call 911"))
-    assert sum(seq > last for (seq,) in _handed_to(storm, cohort, "")) > 0, "every routine message was sent before the warnings"
+    assert sum(seq > last for (seq,) in _handed_to(storm, cohort, "")) > 500, "the warnings waited for routine messages"
+    cohort.check(1000)
 
 
 def test_r20_no_message_after_a_stop(storm: Service, tmp_path: Path) -> None:
@@ -255,13 +280,51 @@ def test_r24_ten_messages_at_once_to_each_conversation(storm: Service, tmp_path:
         assert ends == sorted(ends)
 
 
-def test_twilio_refuses_a_third(storm: Service, tmp_path: Path) -> None:
-    cohort = Cohort(storm, 30, tmp_path)
-    for phone in cohort.phones[::3]:
-        httpx.post(f"{storm.phones}/faults", json={"kind": "5xx", "to": phone, "count": 2}).raise_for_status()
-    cohort.write([(cohort.phones[each % 30], "HELP") for each in range(300)])
+def test_twilio_fails_for_three_in_ten(storm: Service, tmp_path: Path) -> None:
+    """Busy, broken, or silent after it took the message, by chance."""
+    cohort = Cohort(storm, 50, tmp_path)
+    for kind in ("429", "5xx", "accepted_no_answer"):
+        httpx.post(f"{storm.phones}/faults", json={"kind": kind, "share": 0.1, "count": 100_000}).raise_for_status()
+    cohort.write([(cohort.phones[each % 50], "HELP") for each in range(200)])
+    until(lambda: cohort.count("outbound", "external_id IS NOT NULL") > 150, 300)
+    httpx.delete(f"{storm.phones}/faults").raise_for_status()
     cohort.settle(900)
-    cohort.check(300)
+    cohort.check(200)
+
+
+def test_r08_redis_is_full(storm: Service, tmp_path: Path) -> None:
+    """Nothing more fits into Redis: messages are accepted all the same, `aftercare status` says what is not at work, and all is done when there is room."""
+    cohort, full = Cohort(storm, 20, tmp_path), broker(storm)
+    full.config_set("maxmemory", 1_000_000)
+    try:
+        cohort.write([(cohort.phones[each % 20], "thanks" if each % 10 else RED_FLAG) for each in range(100)])
+        assert cohort.count("inbound", "trigger IS NULL") == 100
+        assert cohort.count("escalations", "reason = 'red_flag'") == 2
+        until(lambda: "beat" in not_ready(storm), 90)
+    finally:
+        full.config_set("maxmemory", 0)
+    cohort.settle(300)
+    cohort.check(100)
+
+
+def test_the_database_is_away_while_patients_write(storm: Service, tmp_path: Path) -> None:
+    """As a restart of PostgreSQL looks to us: every connection is cut and for some seconds none is let in."""
+    if not os.environ.get("AFTERCARE_TEST_POSTGRES"):
+        pytest.skip("needs AFTERCARE_TEST_POSTGRES")
+    cohort, name = Cohort(storm, 30, tmp_path), make_url(storm.env["AFTERCARE_DATABASE_URL"]).database
+    admin = create_engine(make_url(os.environ["AFTERCARE_TEST_POSTGRES"]).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+
+    def restart() -> None:
+        with admin.connect() as connection:
+            connection.execute(text(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false"))
+            connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": name})
+            time.sleep(3)
+            connection.execute(text(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true"))
+
+    with again_and_again(restart, 3, every_s=10):
+        cohort.write(small_talk(cohort, 200))
+    cohort.settle(400)
+    cohort.check(200)
 
 
 def _handed_to(service: Service, cohort: Cohort, words: str) -> list[tuple[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,21 @@ def test_an_opt_out_holds_for_every_campaign(clock: ManualClock) -> None:
             assert tick(session, clock.now()) == []
     with transaction() as session:
         assert [row.key for row in session.scalars(select(Outbound))] == ["stop_confirmed"]
+
+
+@pytest.mark.usefixtures("database")
+def test_every_month_it_is_said_again_that_nobody_watches_round_the_clock(clock: ManualClock) -> None:
+    add_patient(1)
+    while clock.now() < NOON + timedelta(days=40):
+        with transaction() as session:
+            tick(session, clock.now())
+        clock.advance(timedelta(hours=6))
+    with transaction() as session:
+        said = list(session.execute(select(Outbound.key, Outbound.created_at).order_by(Outbound.id)))
+    told = [at for key, at in said if key == "not_watched"]
+    times = [NOON, *told, max(at for _, at in said)]
+    assert told
+    assert max(later - earlier for earlier, later in pairwise(times)) <= timedelta(days=30)
 
 
 def test_every_rule_names_tests_that_exist() -> None:

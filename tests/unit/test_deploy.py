@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from fastapi.routing import APIRoute, APIWebSocketRoute
+from fastapi.routing import APIWebSocketRoute
+from starlette.routing import Route
 
 from aftercare.supervise.specs import specs
 from care.keys import ensure_keys
@@ -84,7 +85,7 @@ def test_every_page_is_let_in_but_those_for_operators() -> None:
         return any(page == path["path"] or (path["pathType"] == "Prefix" and page.startswith(path["path"] + "/")) for path in paths)
 
     routers = (health.router, sms.router, chat.router, api.router, console.router)
-    pages = {route.path for router in routers for route in router.routes if isinstance(route, APIRoute | APIWebSocketRoute)}
+    pages = {route.path for router in routers for route in router.routes if isinstance(route, Route | APIWebSocketRoute)}
     assert {"/", "/sms/inbound", "/chat/socket", "/console/login"} <= pages
     pages |= {"/static/widget.css", "/api/v1/openapi.json"}
     assert {page for page in pages if not let_in(page)} == {"/metrics", "/readyz"}

