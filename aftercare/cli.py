@@ -124,13 +124,13 @@ def parse(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def train(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu or generator")]) -> None:
     """Train the encoder or the generator by its recipe."""
-    _in_environment({"nlu": ("nlu", "nlu.train"), "generator": ("vllm", "generation.train")}, what, context.args)
+    _in_environment({"nlu": ("nlu", "nlu.train"), "generator": ("train", "generation.train")}, what, context.args)
 
 
 @app.command(name="eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu")]) -> None:
+def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu or deid")]) -> None:
     """Measure a model on labelled messages."""
-    _in_environment({"nlu": ("nlu", "nlu.evaluate")}, what, context.args)
+    _in_environment({"nlu": ("nlu", "nlu.evaluate"), "deid": ("train", "generation.deidentify")}, what, context.args)
 
 
 @app.command()
@@ -217,5 +217,5 @@ def _in_environment(known: dict[str, tuple[str, str]], what: str, args: list[str
     environment, module = known[what]
     python = settings().home / "envs" / environment / "bin/python"
     if not python.exists():
-        raise CommandFailed(f"the environment {environment} is missing; run `make envs`")
+        raise CommandFailed(f"the environment {environment} is missing; run `make {'train-env' if environment == 'train' else 'envs'}`")
     raise typer.Exit(subprocess.call([str(python), "-m", module, *args], cwd=ROOT))  # noqa: S603

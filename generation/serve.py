@@ -123,7 +123,7 @@ def weights_hash(folder: Path) -> str:
     """
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("config.json"), *folder.glob("tokenizer.json")])
     if not any(file.suffix == ".safetensors" for file in files):
-        raise ServeInvalid(f"no model in {folder}; train one with `python -m generation.train` or set --model")
+        raise ServeInvalid(f"no model in {folder}; train one with `aftercare train generator`, or give the folder of a model with --model")
     digest = sha256()
     for file in files:
         size = file.stat().st_size
