@@ -142,7 +142,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         warmup = max(1, self.args.warmup_steps)
 
         def share(step: int) -> float:
-            done = min(1.0, max(step / num_training_steps, self.clock.done))
+            done: float = min(1.0, max(step / num_training_steps, self.clock.done))
             return min(1.0, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
 
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
