@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -135,11 +136,12 @@ def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="n
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="reply, dispatch or ingest")],
+    name: Annotated[str, typer.Argument(help="reply, dispatch, ingest or generation")],
     check_ins: Annotated[int, typer.Option(help="reply: how many check-ins are run on each way.", min=1)] = 20,
     contacts: Annotated[int, typer.Option(help="dispatch: how many contacts are sent on each way; ingest: how many go out meanwhile.", min=10)] = 1000,
     webhooks: Annotated[int, typer.Option(help="ingest: how many are posted on each way.", min=100)] = 3000,
     enrollments: Annotated[int, typer.Option(help="dispatch: among how many what is due is found.", min=5000)] = 1_000_000,
+    reports: Annotated[int, typer.Option(help="generation: how many are drafted at each concurrency, in each of three rounds.", min=32)] = 64,
     database: Annotated[str, typer.Option(help="An empty PostgreSQL database for the service to measure; without one SQLite.")] = "",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
@@ -151,11 +153,14 @@ def bench(
         "dispatch": (["--contacts", str(contacts), "--enrollments", str(enrollments)], {"AFTERCARE_SMS_PER_SECOND": "10000"}),
         "ingest": (["--webhooks", str(webhooks), "--contacts", str(contacts)], {"AFTERCARE_SMS_PER_SECOND": "10000"}),
     }
-    if name not in benchmarks:
-        raise CommandFailed(f"there is no benchmark {name!r}; choose one of {', '.join(benchmarks)}")
-    arguments, variables = benchmarks[name]
-    with throwaway_service(AFTERCARE_DATABASE_URL=database, **variables) as environment:
-        answer = run_in(environment, f"aftercare.bench.{name}", *arguments)
+    if name == "generation":  # vLLM alone
+        answer = run_in(dict(os.environ), "aftercare.bench.generation", "--requests", str(reports))
+    elif name in benchmarks:
+        arguments, variables = benchmarks[name]
+        with throwaway_service(AFTERCARE_DATABASE_URL=database, **variables) as environment:
+            answer = run_in(environment, f"aftercare.bench.{name}", *arguments)
+    else:
+        raise CommandFailed(f"there is no benchmark {name!r}; choose one of {', '.join([*benchmarks, 'generation'])}")
     print(answer if as_json else "", end="")
     if not as_json:
         _out.print_json(answer)

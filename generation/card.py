@@ -17,7 +17,7 @@ clinicians have reviewed it on messages of the patients it is meant for."""
 
 
 def write_card(
-    path: Path, *, recipe: Recipe, recipe_path: Path, parameters: int, steps: int, data: dict[str, dict[str, Any]], before: Figures | None, after: Figures
+    path: Path, *, recipe: Recipe, recipe_path: Path, parameters: int, steps: int, data: dict[str, dict[str, int]], before: Figures | None, after: Figures
 ) -> None:
     """Writes the card to `path`."""
     kind = f"{recipe.base}, fine-tuned" if recipe.base else "a Llama-architecture model with its own byte-level tokenizer, trained from scratch"
@@ -66,7 +66,7 @@ labels of advice from its own retrieval, so the model learns their mistakes as w
     )
 
 
-def _splits(data: dict[str, dict[str, Any]]) -> str:
+def _splits(data: dict[str, dict[str, int]]) -> str:
     fields = ("writers", "messages", "emergency", "urgent", "routine", "self_care")
     return "\n".join(f"| {name} | {' | '.join(str(told[field]) for field in fields)} |" for name, told in data.items())
 

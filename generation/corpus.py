@@ -217,7 +217,7 @@ def contradictions(messages: Iterable[Labelled]) -> list[Labelled]:
     ]
 
 
-def describe(corpus: Corpus) -> dict[str, dict[str, Any]]:
+def describe(corpus: Corpus) -> dict[str, dict[str, int]]:
     """Writers, messages and acuities of each split, for the card."""
     told = {}
     for name, messages in (("train", corpus.train), ("validation", corpus.validation), ("test", corpus.test)):

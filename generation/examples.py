@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from care.acuity import Acuity, highest
 from care.knowledge import knowledge
-from care.lexicon import present_symptoms
 from care.redflags import check
 from care.retrieval import advice_for
-from care.triage.model import AdviceCandidate, PatientContext, TriageDraft, TriageRequest
+from care.triage.model import MAX_REPLY_CHARS, AdviceCandidate, PatientContext, Report, TriageDraft, TriageRequest
+from care.triage.request import Findings, request_for
+from care.understanding import Frozen
 from generation.corpus import Labelled
-from generation.prompt import MAX_ADVICE_SHOWN
+from generation.prompt import MAX_ADVICE_SHOWN, shown_report
 from generation.recipe import DataPart
 
-_MAX_FINDINGS, _MAX_ADVICE = 4, 2
+_MAX_RED_FLAGS, _MAX_FINDINGS, _MAX_DENIED, _MAX_QUESTIONS, _MAX_ADVICE = 3, 4, 3, 2, 2
+_MAX_QUOTED, _FIRST_WORDS = 60, 6
+_SHOWN_WHOLE = 150
+"""The compact prompt shows this many bytes of a statement: a longer one cannot be said again from it."""
+_WORD = re.compile(r"\w+")
+_NOT_SAID = re.compile(r"[\x00-\x1f\x7f\"\\<>{}]")
+"""What the draft's words may not hold."""
 _ASKS = frozenset({"ask_advice", "ask_medicine"})
 _DAYS = (1, 2, 3, 5, 7, 10, 14, 21, 30)
 _INJECTIONS = (
@@ -32,8 +41,7 @@ _INJECTIONS = (
 """Instructions inside a report are data: they change nothing of the answer."""
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(Frozen):
     """A request and the draft wanted for it."""
 
     request: TriageRequest
@@ -104,26 +112,58 @@ def some_context(known: PatientContext, share: float, rng: random.Random) -> Pat
 
 
 def example(message: Labelled, rng: random.Random | None = None) -> Example:
-    """The example of a message: findings by lexicon, advice by retrieval, the answer by label; with `rng` other advice is mixed in."""
-    findings = present_symptoms(message.text)
-    fitting = advice_for(message.text, findings, message.context)
-    offered = list(fitting)
+    """The example of a message: asked as in service, the answer by label, rules and retrieval; with `rng` other advice is mixed in."""
+    findings = Findings(message.text, message.context)
+    fitting = advice_for(message.text, findings.present, message.context)
+    offered = fitting[:MAX_ADVICE_SHOWN]
     if rng is not None:
-        others = [AdviceCandidate(id=advice.id, text=advice.text) for advice in knowledge().advice.values() if advice.id not in {each.id for each in fitting}]
-        offered += rng.sample(others, k=min(rng.randint(0, 2), MAX_ADVICE_SHOWN - len(offered)))
+        # Fewer statements than retrieval offers: a shorter prompt, so that more examples are seen in the same time.
+        offered = fitting[: rng.choices([0, 1, 2, MAX_ADVICE_SHOWN], [0.3, 0.3, 0.2, 0.2])[0]]
+        others = [advice for advice in knowledge().advice.values() if advice.id not in {each.id for each in fitting}]
+        offered += [AdviceCandidate(id=each.id, text=each.text) for each in rng.sample(others, k=rng.choice([0, 0, 1]) if len(offered) < MAX_ADVICE_SHOWN else 0)]
         rng.shuffle(offered)
+    request = request_for(Report(text=message.text, context=message.context, understanding=None), findings, offered)
+    hits = check(message.text, message.context)
+    chosen = _fitting(message, findings.present, [each for each in fitting if each in offered])
     draft = TriageDraft(
         acuity=message.acuity,
-        findings=findings[:_MAX_FINDINGS],
-        advice=_fitting(message, findings, fitting),
-        unsure=message.acuity is not Acuity.SELF_CARE and not findings and not check(message.text),
+        unsure=message.acuity is not Acuity.SELF_CARE and not findings.present and not hits,
+        red_flags=[flag.id for flag in request.red_flags if flag.id in {hit.rule for hit in hits}][:_MAX_RED_FLAGS],
+        findings=findings.present[:_MAX_FINDINGS],
+        denied=findings.denied[:_MAX_DENIED],
+        questions=[each.id for each in request.questions if knowledge().clarifiers[each.id].raises_to.rank > message.acuity.rank][:_MAX_QUESTIONS],
+        advice=[each.id for each in chosen],
+        reply=_composed(chosen),
+        rationale=_quoted(shown_report(message.text), [hit.words for hit in hits], [each.words for each in findings.found if each.id in findings.present]),
     )
-    return Example(TriageRequest(report=message.text, context=message.context, findings=findings, advice=offered), draft)
+    return Example(request=request, draft=draft)
 
 
-def _fitting(message: Labelled, findings: list[str], offered: list[AdviceCandidate]) -> list[str]:
-    """What should be given: statements on a finding that the acuity allows, and the best one for a question."""
+def _fitting(message: Labelled, present: list[str], offered: list[AdviceCandidate]) -> list[AdviceCandidate]:
+    """What should be given: statements on a finding that the acuity allows, and the best one for a question; nothing in an emergency."""
     known = knowledge().advice
-    allowed = [each.id for each in offered if message.acuity in known[each.id].acuities]
-    asked = set(allowed[:1]) if _ASKS.intersection(message.intents) else set()
-    return [each for each in allowed if each in asked or set(findings).intersection(known[each].symptoms)][:_MAX_ADVICE]
+    allowed = [each for each in offered if message.acuity in known[each.id].acuities]
+    asked = {each.id for each in allowed[:1]} if _ASKS.intersection(message.intents) else set()
+    return [each for each in allowed if each.id in asked or set(present).intersection(known[each.id].symptoms)][:_MAX_ADVICE]
+
+
+def _composed(advice: list[AdviceCandidate]) -> str:
+    """The statements as one reply, as many as fit in it whole."""
+    said = ""
+    for each in advice:
+        longer = f"{said} {each.text}".strip()
+        if len(longer) <= MAX_REPLY_CHARS and len(each.text.encode()) <= _SHOWN_WHOLE and not _NOT_SAID.search(longer):
+            said = longer
+    return said
+
+
+def _quoted(report: str, *decisive: list[str]) -> str:
+    """The words of the report that decided, as they stand there: of a red flag, else of a finding, else how it begins."""
+    spoken = list(_WORD.finditer(report))
+    folded = [word.group().casefold() for word in spoken]
+    for words in itertools.chain(*decisive):
+        sought = [word.casefold() for word in _WORD.findall(words)]
+        for at in range(len(folded) - len(sought) + 1 if sought else 0):
+            if folded[at : at + len(sought)] == sought:
+                return _NOT_SAID.sub(" ", report[spoken[at].start() : spoken[at + len(sought) - 1].end()])[:_MAX_QUOTED].strip()
+    return _NOT_SAID.sub(" ", report[: spoken[min(len(spoken), _FIRST_WORDS) - 1].end()] if spoken else "")[:_MAX_QUOTED].strip()

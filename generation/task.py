@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,14 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from care.acuity import Acuity
 from care.knowledge import knowledge
+from care.triage.model import TriageDraft
 from generation.examples import Example
-from generation.prompt import END, answer, chat_messages, completion_prompt
+from generation.prompt import END, MARKS, answer, chat_messages, completion_prompt
 from generation.recipe import BaseInvalid, FormatPart, TokenizerPart
 
 PAD = "<|pad|>"
-MARKS = [f"<{slash}{name}>" for name in ("report", "context", "findings", "advice") for slash in ("", "/")] + ["<answer>"]
 _IGNORED = -100
 _WORDS = Regex(r" ?[^\W\d_]+|\d| ?[^\s\w]+|_|\s+")
 """As GPT-2's, but a digit a token: a value is read digit by digit."""
@@ -32,7 +34,7 @@ class TemplateMissing(BaseInvalid):
 
 
 def make_tokenizer(texts: Iterable[str], part: TokenizerPart) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on `texts`; our marks and the knowledge's ids are single tokens."""
+    """A byte-level BPE tokenizer trained on `texts`; our marks, the knowledge's ids and what stands between an answer's fields are single tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(_WORDS, behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
@@ -42,8 +44,16 @@ def make_tokenizer(texts: Iterable[str], part: TokenizerPart) -> PreTrainedToken
         vocab_size=part.vocabulary, special_tokens=[PAD, END, *MARKS], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(between, normalized=False) for between in _between()])
     tokenizer.add_tokens([AddedToken(name, single_word=True, normalized=False) for name in _ids()])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False)
+
+
+def _between() -> list[str]:
+    """What stands between the values of an answer that is otherwise empty: an answer so is a third as many tokens, and as many steps of vLLM."""
+    empty = TriageDraft(acuity=Acuity.ROUTINE, unsure=False, red_flags=[], findings=[], denied=[], questions=[], advice=[], reply="", rationale="")
+    pieces = re.split(r"routine|false|(?<=\[)(?=\])|(?<=:\")(?=\")", answer(empty))
+    return [piece for piece in pieces if len(piece) > 1]
 
 
 def _ids() -> list[str]:
@@ -82,11 +92,12 @@ class Format:
     def encoded(self, example: Example) -> Encoded | None:
         """The example's ids; None where it is too long."""
         prompt, text = self.prompt(example), answer(example.draft)
-        cut = text.index(",", text.index('"acuity"'))
-        said, rest = (list(self.tokenizer(part, add_special_tokens=False)["input_ids"]) for part in (text[:cut], text[cut:] + self.end))
-        if len(prompt) + len(said) + len(rest) > self.part.max_tokens:
+        decided = text.index(",", text.index('"acuity"')) - 1
+        tokens = self.tokenizer(text + self.end, add_special_tokens=False, return_offsets_mapping=True)
+        wanted = list(tokens["input_ids"])
+        if len(prompt) + len(wanted) > self.part.max_tokens:
             return None
-        return Encoded(prompt, said + rest, [self.part.acuity_weight] * len(said) + [1.0] * len(rest))
+        return Encoded(prompt, wanted, [self.part.acuity_weight if start < decided else 1.0 for start, _ in tokens["offset_mapping"]])
 
     @property
     def end(self) -> str:

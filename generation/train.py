@@ -14,14 +14,18 @@ import random
 import shutil
 import sys
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
+from care.knowledge import knowledge
+from care.understanding import Frozen
 from generation.card import write_card
-from generation.corpus import Corpus, CorpusInvalid, Labelled, cleaned, contradictions, describe, graph_messages, read_lines, read_voices, rule_messages
+from generation.corpus import CORPORA, Corpus, CorpusInvalid, Labelled, cleaned, contradictions, describe, graph_messages, read_lines, read_voices, rule_messages
 from generation.examples import Example, example, varied
 from generation.figures import Figures
 from generation.prompt import PROMPT_VERSION, answer, completion_prompt
@@ -58,10 +62,38 @@ def gather(recipe: Recipe) -> Corpus:
     return corpus
 
 
-def write_examples(recipe: Recipe, messages: list[Labelled]) -> list[Example]:
-    """Stage 2: the varied examples of the training messages."""
+class Prepared(Frozen):
+    """Stages 1 and 2 of a run: what is learned, what training is checked by, what it is measured on, and the splits as they are told."""
+
+    key: str
+    data: dict[str, dict[str, int]]
+    taught: list[Example]
+    checked: list[Example]
+    asked: list[Example]
+
+
+def prepare(recipe: Recipe, work: Path) -> Prepared:
+    """The examples of a run. They are kept in `work` and taken from there while recipe, corpora, knowledge and prompt stay as they are."""
+    kept, key = work / "examples.json", _key(recipe)
+    if kept.exists() and (found := Prepared.model_validate_json(kept.read_bytes())).key == key:
+        return found
+    corpus = gather(recipe)
     rng = random.Random(recipe.seed)  # noqa: S311
-    return [example(message, rng) for message in itertools.islice(varied(messages, recipe.data, rng), recipe.data.examples)]
+    drawn = itertools.islice(varied(corpus.train, recipe.data, rng), recipe.data.examples)
+    taught = [example(message, rng) for message in track(drawn, "examples", total=recipe.data.examples, console=_progress)]
+    checked, asked = ([example(message) for message in messages] for messages in (corpus.validation, corpus.test))
+    made = Prepared(key=key, data=describe(corpus), taught=taught, checked=checked, asked=asked)
+    kept.write_text(made.model_dump_json(), encoding="utf-8")
+    return made
+
+
+def _key(recipe: Recipe) -> str:
+    """A hash of all that examples are made of."""
+    digest = sha256(f"{recipe.seed} {recipe.data.model_dump_json()} {knowledge().version} {PROMPT_VERSION}".encode())
+    files = [*sorted(CORPORA.rglob("*.yaml")), *([recipe.data.jsonl] if recipe.data.jsonl else []), Path(__file__).with_name("examples.py")]
+    for file in files:
+        digest.update(file.read_bytes() if file.exists() else b"")
+    return digest.hexdigest()
 
 
 def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, resume: bool) -> Entry:
@@ -72,16 +104,14 @@ def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, 
     from generation.task import Format
     from generation.tuning import load, train
 
-    corpus = gather(recipe)
-    told = describe(corpus)
-    _progress.print(json.dumps(told))
-    taught = write_examples(recipe, corpus.train)
-    checked = [example(message) for message in corpus.validation]
-    asked = [example(message) for message in corpus.test][: recipe.evaluation.messages]
     work = HOME / "training" / recipe.name
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        for old in (*work.glob("checkpoint-*"), work / "curve.csv", work / "tensorboard"):
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    examples = prepare(recipe, work)
+    taught, checked, asked, told = examples.taught, spread(examples.checked, 200), spread(examples.asked, recipe.evaluation.messages), examples.data
+    _progress.print(json.dumps(told))
     model, tokenizer = load(recipe, [completion_prompt(each.request) + answer(each.draft) for each in taught])
     form = Format(tokenizer, recipe.format)
     before = measure(model, form, asked) if recipe.evaluation.before and recipe.base else None
@@ -117,6 +147,11 @@ def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, 
     return entry
 
 
+def spread(examples: list[Example], most: int | None) -> list[Example]:
+    """At most `most` of the examples, evenly over all."""
+    return examples if most is None or most >= len(examples) else [examples[at * len(examples) // most] for at in range(most)]
+
+
 def export(trained: Any, tokenizer: Any, recipe: Recipe, folder: Path, work: Path) -> None:
     """The files that vLLM loads, with the tokenizer and the training's curve."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -144,6 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jsonl", type=Path, help='lines of {"text", "acuity", "patient"} to learn from, with or instead of the recipe\'s data')
     parser.add_argument("--out", type=Path, help="where the model goes (default: var/models/NAME)")
     parser.add_argument("--minutes", type=float, help="instead of the recipe's")
+    parser.add_argument("--prepare", action="store_true", help="make the examples (stages 1 and 2) and stop")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--registry", type=Path, default=REGISTRY, help="default: generation/registry.yaml")
     parser.add_argument("--promote", metavar="VERSION", help="let a candidate of generation/registry.yaml through the gate")
@@ -154,6 +190,12 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         named = RECIPES / f"{chosen.recipe}.yaml"
         path = named if named.exists() else chosen.recipe
+        if chosen.prepare:
+            recipe = _given(read_recipe(path), chosen)
+            work = HOME / "training" / recipe.name
+            work.mkdir(parents=True, exist_ok=True)
+            print(json.dumps(prepare(recipe, work).data))
+            return 0
         print(f"{run(_given(read_recipe(path), chosen), path, chosen.out, chosen.registry, resume=chosen.resume).version} is a candidate")
     except GateClosed as error:
         print(error, file=sys.stderr)
