@@ -13,15 +13,15 @@ from pydantic import BaseModel, Field, ValidationError
 
 from care.triage.model import DraftUnavailable, PatientContext, TriageDraft, TriageRequest
 from generation import REFERENCE_MODEL
-from generation.prompt import END, PROMPT_VERSION, ChatMessage, DraftMalformed, chat_messages, completion_prompt, read_draft
+from generation.prompt import END, PROMPT_VERSION, ChatMessage, DraftMalformed, chat_messages, completion_prompt, kept_to, read_draft
 from generation.schema import ResponseFormat
 
-MAX_TOKENS = 160
+MAX_TOKENS = 240
 """Longest answer: more than the schema's fields need, so a cut answer is a fault."""
 _FAILURES_TO_OPEN = 5
 _OPEN_S = 15.0
 _LEAST_S = 0.05
-_PROBE = TriageRequest(report="I slept well and feel fine.", context=PatientContext(), findings=[], advice=[])
+_PROBE = TriageRequest(report="I slept well and feel fine.", context=PatientContext())
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class VllmDrafter:
         )
 
     def draft(self, request: TriageRequest, deadline_s: float) -> TriageDraft:
-        """The model's draft within `deadline_s` seconds; advice that was not offered is dropped. Raises `DraftUnavailable`."""
+        """The model's draft within `deadline_s` seconds; what was not offered is dropped. Raises `DraftUnavailable`."""
         if deadline_s < _LEAST_S:
             raise DraftUnavailable("no time left")
         if not self._breaker.allows():
@@ -136,9 +136,7 @@ class VllmDrafter:
             self._breaker.failed()
             raise
         self._breaker.succeeded()
-        offered = {candidate.id for candidate in request.advice}
-        advice = [each for each in dict.fromkeys(draft.advice) if each in offered]
-        return draft.model_copy(update={"advice": advice, "findings": list(dict.fromkeys(draft.findings))})
+        return kept_to(draft, request)
 
     def ready(self, deadline_s: float = 5.0) -> bool:
         """Whether the model answers a tiny report in its schema: the health page is no proof of that. Compiles the schema on first use."""

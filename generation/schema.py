@@ -1,61 +1,17 @@
-"""The one JSON schema that reaches the structured-output compiler: `TriageDraft`, bounded so that an answer stays short.
+"""The one JSON schema that reaches the structured-output compiler: that of `TriageDraft`.
 
-It is the same for every request, so vLLM compiles it once; which advice ids were offered is checked afterwards.
+It is the same for every request, so vLLM compiles it once; which ids were offered is checked afterwards.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, Field
 
-from care.acuity import Acuity
+from care.triage.model import TriageDraft
 
-MAX_FINDINGS = 6
-MAX_ADVICE = 3
-FINDING_PATTERN = r"^[a-z][a-z0-9_ \-]{0,39}$"
-ADVICE_ID_PATTERN = r"^[a-z][a-z0-9_\-]{0,47}$"
-
-
-class StringRule(BaseModel):
-    """A JSON-schema string."""
-
-    type: str = "string"
-    enum: list[str] | None = None
-    pattern: str | None = None
-
-
-class ListRule(BaseModel):
-    """A JSON-schema array of strings."""
-
-    type: str = "array"
-    items: StringRule
-    maxItems: int  # noqa: N815 - the JSON-schema key
-
-
-class BooleanRule(BaseModel):
-    """A JSON-schema boolean."""
-
-    type: str = "boolean"
-
-
-class DraftProperties(BaseModel):
-    """The fields of `TriageDraft`, in the order in which the model writes them."""
-
-    acuity: StringRule = StringRule(enum=[level.value for level in Acuity])
-    findings: ListRule = ListRule(items=StringRule(pattern=FINDING_PATTERN), maxItems=MAX_FINDINGS)
-    advice: ListRule = ListRule(items=StringRule(pattern=ADVICE_ID_PATTERN), maxItems=MAX_ADVICE)
-    unsure: BooleanRule = BooleanRule()
-
-
-class DraftSchema(BaseModel):
-    """The schema of an answer; `DRAFT_SCHEMA` is its one instance."""
-
-    type: str = "object"
-    properties: DraftProperties = DraftProperties()
-    required: list[str] = Field(default_factory=lambda: list(DraftProperties.model_fields))
-    additionalProperties: bool = False  # noqa: N815 - the JSON-schema key
-
-
-DRAFT_SCHEMA = DraftSchema()
+DRAFT_SCHEMA: dict[str, Any] = TriageDraft.model_json_schema()
 
 
 class NamedSchema(BaseModel):
@@ -63,7 +19,7 @@ class NamedSchema(BaseModel):
 
     name: str = "triage_draft"
     strict: bool = True
-    schema_: DraftSchema = Field(default=DRAFT_SCHEMA, serialization_alias="schema")
+    schema_: dict[str, Any] = Field(default=DRAFT_SCHEMA, serialization_alias="schema")
 
 
 class ResponseFormat(BaseModel):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from care.acuity import Acuity
-from care.understanding import Frozen, Understanding
+from care.understanding import Frozen, SymptomStatus, Understanding
+
+MAX_REPLY_CHARS = 320
+FindingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_ \-]{0,39}$")]
+KnownId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_\-]{0,47}$")]
+ReplyText = Annotated[str, Field(max_length=MAX_REPLY_CHARS)]
+QuotedWords = Annotated[str, Field(pattern=r'^[^\x00-\x1f\x7f"\\<>{}]{0,80}$')]
 
 
 class Layer(StrEnum):
@@ -40,29 +46,65 @@ class PatientContext(Frozen):
     history: list[str] = Field(default_factory=list)
 
 
-class AdviceCandidate(Frozen):
-    """An approved statement that may fit, as offered to the model."""
+class Offered(Frozen):
+    """What may be named in a draft, by id, with its words: an approved statement, a red flag, a clarifying question or a complication."""
 
     id: str
     text: str
 
 
+class AdviceCandidate(Offered):
+    """An approved statement that may fit, in the patient's language."""
+
+
+class Said(Frozen):
+    """Words of the conversation so far, the patient's or the service's."""
+
+    who: Literal["patient", "service"]
+    words: str = Field(max_length=500)
+
+
+class Finding(Frozen):
+    """A symptom found in the report with whose it is, or a value measured, in the unit that the red-flag rules use for its kind."""
+
+    id: str
+    status: SymptomStatus = SymptomStatus.PRESENT
+    value: float | None = None
+
+
 class TriageRequest(Frozen):
-    """What the model is asked: a report with its context and the advice it may cite."""
+    """What the model is asked: a report with its context, what rules and graph make of it, and what the draft may name.
+
+    The ids of a draft that were not offered here are dropped: red flags and complications the graph proposes for the findings, questions that could
+    raise the acuity, advice that retrieval found. The rules' own hits are kept out, so that the model's vote stands on its own.
+    """
 
     report: str
     context: PatientContext
-    findings: list[str]
-    advice: list[AdviceCandidate]
+    findings: list[Finding] = Field(default_factory=list)
+    conversation: list[Said] = Field(default_factory=list, max_length=8)
+    complications: list[Offered] = Field(default_factory=list)
+    red_flags: list[Offered] = Field(default_factory=list)
+    questions: list[Offered] = Field(default_factory=list)
+    advice: list[AdviceCandidate] = Field(default_factory=list)
 
 
 class TriageDraft(Frozen):
-    """What the model answers, in exactly this schema (vLLM's structured output is compiled from it)."""
+    """What the model answers, in exactly this schema (vLLM's structured output is compiled from it), what decides first.
+
+    `findings` are those present and `denied` those that the patient says not to have; `reply` may be empty (the cited advice is then sent as it stands);
+    `rationale` quotes the words of the report that decided.
+    """
 
     acuity: Acuity
-    findings: list[str] = Field(max_length=6)
-    advice: list[str] = Field(max_length=3)
     unsure: bool
+    red_flags: list[KnownId] = Field(max_length=3)
+    findings: list[FindingName] = Field(max_length=6)
+    denied: list[FindingName] = Field(max_length=4)
+    questions: list[KnownId] = Field(max_length=2)
+    advice: list[KnownId] = Field(max_length=3)
+    reply: ReplyText
+    rationale: QuotedWords
 
 
 class Vote(Frozen):
@@ -111,8 +153,9 @@ class DraftUnavailable(Exception):
 
 
 class Report(Frozen):
-    """A report to triage: the text, what the encoder made of it (None where it was away), and the context."""
+    """A report to triage: the text, what the encoder made of it (None where it was away), the context and what was said before."""
 
     text: str
     context: PatientContext
     understanding: Understanding | None
+    conversation: list[Said] = Field(default_factory=list, max_length=8)

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from care.acuity import Acuity, highest
 from care.knowledge import Knowledge
-from care.lexicon import find_symptoms
 from care.redflags import check, first_words
-from care.retrieval import advice_for
 from care.texts import scripted
 from care.triage.model import (
     AdviceCandidate,
@@ -24,6 +22,7 @@ from care.triage.model import (
     TriageRequest,
     Vote,
 )
+from care.triage.request import Findings, request_for
 from care.understanding import Intent, SpanLabel, Understander, Understanding, UnderstandingUnavailable
 
 MODEL_DEADLINE_S = 5.0
@@ -75,13 +74,14 @@ class TriageService:
         """
         began = self._clock()
         hits = check(report.text, report.context)
-        found = find_symptoms(report.text)
-        symptoms = [each.id for each in found if not each.negated and not each.elsewhere]
-        offered = advice_for(report.text, symptoms, report.context)
+        findings = Findings(report.text, report.context)
+        symptoms = findings.present
+        request = request_for(report, findings)
+        offered = request.advice
         rules = _rules(hits, self._knowledge.version)
         encoder = self._encoder(report)
         left_s = deadline_s - (self._clock() - began)
-        model = self._model(TriageRequest(report=report.text, context=report.context, findings=symptoms, advice=offered), left_s)
+        model = self._model(request, left_s)
         heard = [rules, encoder, model]
         doubts = _doubts(report.text, heard)
         unread = [Acuity.ROUTINE] if _unread(report.text) else []

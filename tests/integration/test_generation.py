@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from care.settings import ROOT
-from care.triage.model import AdviceCandidate, DraftUnavailable, PatientContext, TriageRequest
+from care.triage.model import AdviceCandidate, DraftUnavailable, Finding, PatientContext, TriageRequest
 from generation import REFERENCE_MODEL
 from generation.client import Breaker, Timeouts, VllmDrafter
 from generation.prompt import MAX_REPORT_BYTES, DraftMalformed, chat_messages, completion_prompt, read_draft
@@ -24,14 +24,17 @@ from generation.serve import read_config
 
 VLLM_PYTHON = Path(os.environ.get("AFTERCARE_HOME", ROOT / "var")) / "envs" / "vllm" / "bin" / "python"
 READY_S = 120
-GOOD = '{"acuity":"routine","findings":["swelling"],"advice":["ice_knee","made_up"],"unsure":false}'
+GOOD = (
+    '{"acuity":"routine","unsure":false,"red_flags":[],"findings":["swelling"],"denied":[],"questions":[],'
+    '"advice":["ice_knee","made_up"],"reply":"Use ice.","rationale":"is swollen"}'
+)
 
 
 def asked(report: str = "knee is swollen") -> TriageRequest:
     return TriageRequest(
         report=report,
         context=PatientContext(protocol="knee_replacement", day=3),
-        findings=["swelling"],
+        findings=[Finding(id="swelling")],
         advice=[AdviceCandidate(id="ice_knee", text="Use ice.")],
     )
 
@@ -60,6 +63,7 @@ def test_a_good_answer_is_a_draft_without_advice_that_was_not_offered() -> None:
         answering(GOOD.replace("routine", "fine")),
         answering(GOOD.replace("swelling", "<script>alert(1)</script>")),
         answering(GOOD.replace('"unsure":false', '"unsure":false,"dose":"double it"')),
+        answering(GOOD.replace('"denied":[],', "")),
         answering(GOOD, status=500),
         answering(GOOD, status=401),
         lambda request: httpx.Response(200, text="<html>"),
@@ -105,7 +109,7 @@ def test_a_report_cannot_leave_its_place_in_the_prompt() -> None:
     for prompt in (completion_prompt(asked(nasty)), chat_messages(asked(nasty))[1].content):
         assert prompt.count("</report>") == 1
         assert "<|end|>" not in prompt
-        assert len(prompt.encode()) < MAX_REPORT_BYTES + 600
+        assert len(prompt.encode()) < MAX_REPORT_BYTES + 2600
 
 
 def test_a_draft_with_an_id_out_of_bounds_is_malformed() -> None:

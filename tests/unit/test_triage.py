@@ -50,7 +50,10 @@ class Model:
 
 
 def drafted(acuity: Acuity, *advice: str, unsure: bool = False) -> Model:
-    return Model(TriageDraft(acuity=acuity, findings=[], advice=list(advice), unsure=unsure))
+    draft = TriageDraft(
+        acuity=acuity, unsure=unsure, red_flags=[], findings=[], denied=[], questions=[], advice=list(advice), reply="", rationale=""
+    )  # fmt: skip
+    return Model(draft)
 
 
 def assess(text: str, encoder: Encoder, model: Model | None, deadline_s: float = 8.0) -> Triage:
