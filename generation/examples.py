@@ -119,8 +119,9 @@ def example(message: Labelled, rng: random.Random | None = None) -> Example:
     if rng is not None:
         # Fewer statements than retrieval offers: a shorter prompt, so that more examples are seen in the same time.
         offered = fitting[: rng.choices([0, 1, 2, MAX_ADVICE_SHOWN], [0.3, 0.3, 0.2, 0.2])[0]]
-        others = [advice for advice in knowledge().advice.values() if advice.id not in {each.id for each in fitting}]
-        offered += [AdviceCandidate(id=each.id, text=each.text) for each in rng.sample(others, k=rng.choice([0, 0, 1]) if len(offered) < MAX_ADVICE_SHOWN else 0)]
+        if len(offered) < MAX_ADVICE_SHOWN:
+            others = [advice for advice in knowledge().advice.values() if advice.id not in {each.id for each in fitting}]
+            offered += [AdviceCandidate(id=each.id, text=each.text) for each in rng.sample(others, k=rng.choice([0, 0, 1]))]
         rng.shuffle(offered)
     request = request_for(Report(text=message.text, context=message.context, understanding=None), findings, offered)
     hits = check(message.text, message.context)

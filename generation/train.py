@@ -25,7 +25,19 @@ from rich.table import Table
 from care.knowledge import knowledge
 from care.understanding import Frozen
 from generation.card import write_card
-from generation.corpus import CORPORA, Corpus, CorpusInvalid, Labelled, cleaned, contradictions, describe, graph_messages, read_lines, read_voices, rule_messages
+from generation.corpus import (
+    CORPORA,
+    Corpus,
+    CorpusInvalid,
+    Labelled,
+    cleaned,
+    contradictions,
+    describe,
+    graph_messages,
+    read_lines,
+    read_voices,
+    rule_messages,
+)
 from generation.examples import Example, example, varied
 from generation.figures import Figures
 from generation.prompt import PROMPT_VERSION, answer, completion_prompt
@@ -51,10 +63,10 @@ def gather(recipe: Recipe) -> Corpus:
     splits: list[list[Labelled]] = []
     for split in ("train", "validation", "test"):
         messages = cleaned((message for corpus in corpora for message in getattr(corpus, split)), clean)
-        wrong = contradictions(messages)
-        if wrong:
-            _progress.print(f"{split}: {len(wrong)} messages labelled below their red flag are left out")
-        splits.append([message for message in messages if message not in wrong] if split == "train" else messages)
+        if split == "train" and (wrong := contradictions(messages)):
+            _progress.print(f"{len(wrong)} training messages labelled below their red flag are left out")
+            messages = [message for message in messages if message not in wrong]
+        splits.append(messages)
     held_out = {message.text for split in splits[1:] for message in split}
     made = [*(rule_messages() if part.rules else []), *graph_messages(part.graph, rng)]
     corpus = Corpus([*splits[0], *(message for message in made if message.text not in held_out)], splits[1], splits[2])

@@ -10,6 +10,7 @@ import re
 import secrets
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +24,9 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from aftercare.failure import CommandFailed
-from care.lexicon import present_symptoms
-from care.retrieval import advice_for
 from care.settings import ROOT, settings
-from care.triage.model import DraftUnavailable, PatientContext, TriageRequest
+from care.triage.model import DraftUnavailable, PatientContext, Report, TriageRequest
+from care.triage.request import request_for
 from generation.client import Timeouts, VllmDrafter
 from generation.prompt import chat_messages
 
@@ -36,6 +36,7 @@ _ROUNDS = 3
 _READY_S = 240.0
 _LONGEST_S = 120.0
 _SPLITS = ROOT / "nlu/corpora/splits.yaml"
+_kept = threading.local()
 _progress = Console(stderr=True)
 
 
@@ -78,11 +79,13 @@ class _Server:
         return sum(float(value) for value in re.findall(r"^vllm:generation_tokens_total\{[^}]*\} (\S+)$", told, re.MULTILINE))
 
     def post(self, path: str, body: bytes) -> Callable[[], bytes]:
-        """What posts `body` over a connection of its own that is kept."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_LONGEST_S)
+        """What posts `body` bare, over the one connection that its thread keeps."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
 
         def send() -> bytes:
+            connection: http.client.HTTPConnection | None = getattr(_kept, "connection", None)
+            if connection is None or connection.port != self.port:
+                connection = _kept.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_LONGEST_S)
             connection.request("POST", path, body, headers)
             answer = connection.getresponse()
             said = answer.read()
@@ -126,8 +129,7 @@ def _reports() -> list[TriageRequest]:
         entries = yaml.safe_load((_SPLITS.parent / "voices" / f"{voice}.yaml").read_text(encoding="utf-8"))["messages"]
         texts += [re.sub(r"\[([^\[\]]*)\]\([^()]*\)", r"\1", entry["text"]) for entry in entries if "report_symptom" in entry["intents"]]
     context = PatientContext(protocol="knee_replacement", day=3)
-    found = [(text, present_symptoms(text)) for text in texts]
-    return [TriageRequest(report=text, context=context, findings=names, advice=advice_for(text, names, context)) for text, names in found]
+    return [request_for(Report(text=text, context=context, understanding=None)) for text in texts]
 
 
 def _bodies(requests: Sequence[TriageRequest]) -> list[tuple[str, bytes]]:
@@ -194,9 +196,11 @@ def _first_token_ms(server: _Server, requests: Sequence[TriageRequest]) -> tuple
     for request in requests:
         prompt = "\n".join(f"{message.role}: {message.content}" for message in chat_messages(request))
         bodies.append(json.dumps({"model": "aftercare-reference", "prompt": prompt, "max_tokens": 1, "temperature": 0}).encode())
-    used = json.loads(server.post("/v1/completions", bodies[0])())["usage"]["prompt_tokens"]
-    _, each = _timed([server.post("/v1/completions", body) for body in bodies[1:]], 1)
-    return median(each) * 1000, int(used)
+    first: list[bytes] = []
+    asks = [server.post("/v1/completions", body) for body in bodies]
+    _timed([lambda: first.append(asks[0]())], 1)
+    _, each = _timed(asks[1:], 1)
+    return median(each) * 1000, int(json.loads(first[0])["usage"]["prompt_tokens"])
 
 
 def measure(number: int) -> GenerationBench:
