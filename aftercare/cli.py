@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Aftercare: p
 _out = Console()
 _errors = Console(stderr=True)
 USAGE_ERROR = 2
+_HELP = {"-h", "--help"}
 
 
 def main() -> None:
@@ -129,9 +131,20 @@ def train(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu 
 
 
 @app.command(name="eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu or deid")]) -> None:
-    """Measure a model on labelled messages."""
-    _in_environment({"nlu": ("nlu", "nlu.evaluate"), "deid": ("train", "generation.deidentify")}, what, context.args)
+def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu, triage, generation or deid")]) -> None:
+    """Measure the encoder, the decision of all layers, the drafts and each layer's part, or the de-identification, on labelled texts."""
+    from aftercare.bench.instance import throwaway_service
+    from aftercare.commands.up import running_state
+
+    known = {
+        "nlu": ("nlu", "aftercare.evaluation.understanding"),
+        "triage": ("app", "aftercare.evaluation.decisions"),
+        "generation": ("app", "aftercare.evaluation.generation"),
+        "deid": ("train", "generation.deidentify"),
+    }
+    starts = what in ("triage", "generation") and not _HELP.intersection(context.args) and running_state() is None
+    with throwaway_service() if starts else nullcontext(dict(os.environ)) as environment:
+        _in_environment(known, what, context.args, environment)
 
 
 @app.command()
@@ -216,11 +229,11 @@ def verify_audit(action: Annotated[str, typer.Argument(help="verify")]) -> None:
     _out.print("the audit chain is whole")
 
 
-def _in_environment(known: dict[str, tuple[str, str]], what: str, args: list[str]) -> None:
+def _in_environment(known: dict[str, tuple[str, str]], what: str, args: list[str], variables: dict[str, str] | None = None) -> None:
     if what not in known:
         raise CommandFailed(f"{what!r} is not known; choose: {', '.join(known)}")
     environment, module = known[what]
     python = settings().home / "envs" / environment / "bin/python"
     if not python.exists():
         raise CommandFailed(f"the environment {environment} is missing; run `make {'train-env' if environment == 'train' else 'envs'}`")
-    raise typer.Exit(subprocess.call([str(python), "-m", module, *args], cwd=ROOT))  # noqa: S603
+    raise typer.Exit(subprocess.call([str(python), "-m", module, *args], cwd=ROOT, env=variables))  # noqa: S603

@@ -39,7 +39,7 @@ def write_card(folder: Path, encoder: Encoder, corpus: Corpus, recipe: Recipe, *
         f"- Tested on {len(corpus.test)} messages of {', '.join(test.voices)}",
         f"  ({', '.join(f'{count} {name}' for name, count in acuities.most_common())}),",
         f"  {test.seen_in_training} of them worded exactly like a training message.",
-        "- Made again with `python -m nlu.train`, measured again with `python -m nlu.evaluate --voices test`.",
+        "- Made again with `aftercare train nlu`, measured again with `aftercare eval nlu --voices test`.",
         "",
         "## Figures on voices not trained on",
         "",

@@ -195,6 +195,15 @@ def read_corpus(folder: Path = CORPORA) -> Corpus:
     )
 
 
+def voices_of(corpus: Corpus, chosen: str) -> list[Example]:
+    """The messages of a split (train, validation, test) or of one voice. Raises `CorpusInvalid` where there is neither."""
+    split = next((name for name in get_args(Split) if name == chosen), None)
+    examples = corpus.of(split) if split else corpus.voice(chosen)
+    if not examples:
+        raise CorpusInvalid([f"--voices {chosen}: neither a split (train, validation, test) nor a voice"])
+    return examples
+
+
 def words_of(text: str) -> str:
     """The text's words alone, in lower case with single spaces: equal for messages that differ in punctuation and case."""
     return " ".join("".join(char if char.isalnum() else " " for char in text.casefold()).split()) or text

@@ -1,0 +1,1 @@
+"""How good the service is at understanding and triage, measured on labelled messages: a table, JSON and a page."""

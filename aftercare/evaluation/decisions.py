@@ -1,0 +1,78 @@
+"""`aftercare eval triage`: the decision of rules, encoder and model together, on held-out voices or any labelled file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from aftercare.assembly import build_triage
+from aftercare.evaluation.cases import Case, CasesInvalid, cases_of, read_cases
+from aftercare.evaluation.figures import Judged, measure
+from aftercare.evaluation.report import Report, show, write
+from care.settings import settings
+from care.triage.model import Report as PatientReport
+from care.triage.model import Triage
+from nlu.corpus import CORPORA, CorpusInvalid, read_corpus, voices_of
+
+_AT_ONCE = 4
+_DEADLINE_S = 30.0
+"""Longer than a turn's: what is measured here is the decision, not the machine."""
+
+
+class LayerAway(Exception):
+    """An engine did not answer, so that the figures would be of another service than ours."""
+
+
+def decide_all(cases: list[Case]) -> list[Triage]:
+    """The decision on each case, in their order. Raises `LayerAway`."""
+    triage = build_triage(settings())
+
+    def decide(case: Case) -> Triage:
+        return triage.assess(PatientReport(text=case.text, context=case.context, understanding=None), _DEADLINE_S)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        decided = list(track(pool.map(decide, cases), description="cases", total=len(cases), console=Console(stderr=True)))
+    away = {vote.note for each in decided for vote in each.votes if "away" in vote.note}
+    if away:
+        raise LayerAway(f"some decisions were made without a layer ({'; '.join(sorted(away))}); see that `aftercare status` shows nlu and vllm as ready")
+    return decided
+
+
+def report_on(cases: list[Case], source: str, left_out: int) -> Report:
+    """The decisions' figures. Raises `LayerAway`."""
+    decided = decide_all(cases)
+    judged = [Judged(case, each.acuity, each.acuity, each.confidence) for case, each in zip(cases, decided, strict=True)]
+    return Report(title="Triage", source=source, messages=len(judged), left_out=left_out, versions=decided[0].versions, figures=measure(judged))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the figures and writes them where asked. Answers the exit code: 2 for a wrong file or an engine that is away."""
+    parser = argparse.ArgumentParser(prog="aftercare eval triage", description="Measure the decision on voices or on labelled lines.")
+    parser.add_argument("--corpus", type=Path, default=CORPORA, help="folder with voices/ and splits.yaml")
+    parser.add_argument("--voices", default="test", help="train, validation, test or a voice's name")
+    parser.add_argument("--jsonl", type=Path, help='lines of {"id", "text", "label"} instead of voices; a label is an acuity or non_emergency')
+    parser.add_argument("--as", dest="stands_for", default="", help="the label that every line should have")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--html", type=Path, help="write a page with matrix, calibration, groups and missed emergencies here")
+    options = parser.parse_args(arguments)
+    try:
+        if options.jsonl:
+            cases, left_out = read_cases(options.jsonl, options.stands_for)
+            report = report_on(cases, options.jsonl.name, left_out)
+        else:
+            report = report_on(cases_of(voices_of(read_corpus(options.corpus), options.voices)), f"voices: {options.voices}", 0)
+    except (CasesInvalid, CorpusInvalid, LayerAway) as error:
+        print(error, file=sys.stderr)
+        return 2
+    show(report, Console())
+    write(report, options.json, options.html)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
