@@ -126,7 +126,7 @@ class ExportPart(_Part):
 class Recipe(_Part):
     """A run. Without a base a Llama is made from scratch, with its own tokenizer."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9\-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$")
     seed: int
     base: str | None = None
     data: DataPart

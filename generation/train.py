@@ -128,9 +128,10 @@ def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, 
     form = Format(tokenizer, recipe.format)
     before = measure(model, form, asked) if recipe.evaluation.before and recipe.base else None
     encoded = [each for each in map(form.encoded, taught) if each is not None]
+    if not encoded:
+        raise RecipeInvalid(f"{recipe_path}: format.max_tokens: none of {len(taught)} examples is as short as {recipe.format.max_tokens} tokens; raise it")
     _progress.print(f"{len(encoded)} examples ({len(taught) - len(encoded)} too long), {sum(weight.numel() for weight in model.parameters()):,} parameters")
     trained, steps = train(recipe, model, tokenizer, encoded, [each for each in map(form.encoded, checked) if each is not None], work, resume=resume)
-    torch.set_grad_enabled(False)
     trained = trained.to(getattr(torch, recipe.export.dtype))
     folder = out or HOME / "models" / recipe.name
     export(trained, tokenizer, recipe, folder, work)

@@ -190,6 +190,7 @@ def arguments(recipe: Recipe, work: Path) -> SFTConfig:
         per_device_eval_batch_size=training.batch,
         gradient_accumulation_steps=training.accumulate,
         gradient_checkpointing=training.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},  # the other way loses the gradient above frozen layers
         train_sampling_strategy="group_by_length",
         length_column_name="length",
         eval_strategy="steps",
