@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from generation.figures import Figures
-from generation.serve import ServeInvalid, weights_hash
+from generation.served import ServeInvalid, weights_hash
 
 REGISTRY = Path(__file__).with_name("registry.yaml")
 _ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +42,7 @@ class GateClosed(Exception):
 class Entry(BaseModel):
     """One trained version. `weights` is the hash that vLLM's answers carry; `folder` is relative to the repository where it lies inside.
 
+    `measured_on` is a hash of the messages that it was measured on: figures on others cannot be compared.
     `install` is where its files are copied to when it is promoted; without it they stay where they are.
     """
 
@@ -49,7 +50,7 @@ class Entry(BaseModel):
     version: str
     name: str
     recipe: str
-    base: str | None
+    base: str | None = None
     folder: str
     install: str | None = None
     weights: str
@@ -58,6 +59,7 @@ class Entry(BaseModel):
     parameters: int
     steps: int
     state: State
+    measured_on: str
     figures: Figures
     before: Figures | None = None
 
@@ -108,15 +110,11 @@ def register(entry: Entry, path: Path = REGISTRY) -> None:
     write_registry(registry, path)
 
 
-def gate(candidate: Figures, current: Figures | None) -> list[str]:
+def gate(candidate: Figures, current: Figures) -> list[str]:
     """Why the candidate may not replace the current model; empty where it may.
 
     Emergency sensitivity and the guard's pass rate must not be worse, and the mean of the overall figures must be better.
     """
-    if candidate.in_schema < candidate.messages:
-        return [f"{candidate.messages - candidate.in_schema} of {candidate.messages} answers are not in the schema"]
-    if current is None:
-        return []
     new, old = candidate.shares(), current.shares()
     reasons = [
         f"{name}: {_percent(new[name])}, now {_percent(old[name])}"
@@ -145,10 +143,11 @@ def promote(version: str, path: Path = REGISTRY) -> Entry:
         raise RegistryInvalid(f"{version}: {error}") from error
     if found != candidate.weights:
         raise RegistryInvalid(f"{version}: the weights in {candidate.folder} are {found}, not {candidate.weights}; they were changed after they were measured")
-    if current is not None and current.version != version and (reasons := gate(candidate.figures, current.figures)):
-        raise GateClosed(version, reasons)
-    if current is None and (reasons := gate(candidate.figures, None)):
-        raise GateClosed(version, reasons)
+    if current is not None and current.version != version:
+        if current.measured_on != candidate.measured_on:
+            raise GateClosed(version, [f"it was measured on other messages than {current.version}; measure both again with --measure VERSION"])
+        if reasons := gate(candidate.figures, current.figures):
+            raise GateClosed(version, reasons)
     if candidate.install is not None:
         shutil.rmtree(_ROOT / candidate.install, ignore_errors=True)
         shutil.copytree(folder_of(candidate), _ROOT / candidate.install)

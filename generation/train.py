@@ -42,8 +42,8 @@ from generation.examples import Example, example, varied
 from generation.figures import Figures
 from generation.prompt import PROMPT_VERSION, answer, completion_prompt
 from generation.recipe import RECIPES, BaseInvalid, Recipe, RecipeInvalid, read_recipe
-from generation.registry import REGISTRY, Entry, GateClosed, RegistryInvalid, State, promote, register, relative
-from generation.serve import ROOT, weights_hash
+from generation.registry import REGISTRY, Entry, GateClosed, RegistryInvalid, State, folder_of, promote, read_registry, register, relative
+from generation.served import ROOT, weights_hash
 
 _progress = Console(stderr=True)
 HOME = Path(os.environ.get("AFTERCARE_HOME", ROOT / "var"))
@@ -133,12 +133,16 @@ def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, 
     _progress.print(f"{len(encoded)} examples ({len(taught) - len(encoded)} too long), {sum(weight.numel() for weight in model.parameters()):,} parameters")
     trained, steps = train(recipe, model, tokenizer, encoded, [each for each in map(form.encoded, checked) if each is not None], work, resume=resume)
     trained = trained.to(getattr(torch, recipe.export.dtype))
-    folder = out or HOME / "models" / recipe.name
-    export(trained, tokenizer, recipe, folder, work)
+    fresh = HOME / "models" / f"{recipe.name}.new"
+    export(trained, tokenizer, recipe, fresh, work)
+    weights = weights_hash(fresh)
+    folder = out or HOME / "models" / f"{recipe.name}-{weights}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.move(fresh, folder)
     after = measure(trained.to(torch.float32) if trained.device.type == "cpu" else trained, form, asked)
     compare(before, after)
     parameters = sum(weight.numel() for weight in trained.parameters())
-    weights = weights_hash(folder)
     write_card(folder / "model-card.md", recipe=recipe, recipe_path=recipe_path, parameters=parameters, steps=steps, data=told, before=before, after=after)
     entry = Entry(
         version=f"{recipe.name}-{weights}",
@@ -153,11 +157,49 @@ def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, 
         parameters=parameters,
         steps=steps,
         state=State.CANDIDATE,
+        measured_on=_hash_of(asked),
         figures=after,
         before=before,
     )
     register(entry, registry)
     return entry
+
+
+def measure_again(version: str, registry: Path) -> Entry:
+    """A version's figures on the test messages as they are now, in its entry and card. Raises `RegistryInvalid`."""
+    import torch
+
+    from generation.measure import measure
+    from generation.task import Format
+    from generation.tuning import load_trained
+
+    entry = read_registry(registry).entry(version)
+    recipe = read_recipe(ROOT / entry.recipe)
+    corpus = gather(recipe)
+    asked = spread([example(message) for message in corpus.test], recipe.evaluation.messages)
+    if recipe.training.threads:
+        torch.set_num_threads(recipe.training.threads)
+    folder = folder_of(entry)
+    model, tokenizer = load_trained(folder, entry.base)
+    figures = measure(model, Format(tokenizer, recipe.format), asked)
+    compare(entry.figures, figures)
+    entry = entry.model_copy(update={"figures": figures, "measured_on": _hash_of(asked), "prompt": PROMPT_VERSION})
+    write_card(
+        folder / "model-card.md",
+        recipe=recipe,
+        recipe_path=ROOT / entry.recipe,
+        parameters=entry.parameters,
+        steps=entry.steps,
+        data=describe(corpus),
+        before=entry.before,
+        after=figures,
+    )
+    register(entry, registry)
+    return entry
+
+
+def _hash_of(asked: list[Example]) -> str:
+    return sha256("".join(each.model_dump_json() for each in asked).encode()).hexdigest()[:12]
 
 
 def spread(examples: list[Example], most: int | None) -> list[Example]:
@@ -190,14 +232,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--recipe", type=Path, default=RECIPES / "reference.yaml", help="a file, or the name of one of generation/recipes/")
     parser.add_argument("--base", help="folder or hub name of a causal model, instead of the recipe's")
     parser.add_argument("--jsonl", type=Path, help='lines of {"text", "acuity", "patient"} to learn from, with or instead of the recipe\'s data')
-    parser.add_argument("--out", type=Path, help="where the model goes (default: var/models/NAME)")
+    parser.add_argument("--out", type=Path, help="where the model goes (default: var/models/VERSION)")
     parser.add_argument("--minutes", type=float, help="instead of the recipe's")
     parser.add_argument("--prepare", action="store_true", help="make the examples (stages 1 and 2) and stop")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--registry", type=Path, default=REGISTRY, help="default: generation/registry.yaml")
+    parser.add_argument("--measure", metavar="VERSION", help="measure a version of the registry again, on the messages as they are now")
     parser.add_argument("--promote", metavar="VERSION", help="let a candidate of generation/registry.yaml through the gate")
     chosen = parser.parse_args(arguments)
     try:
+        if chosen.measure:
+            print(f"{measure_again(chosen.measure, chosen.registry).version} is measured again")
+            return 0
         if chosen.promote:
             print(f"{promote(chosen.promote, chosen.registry).version} is promoted")
             return 0

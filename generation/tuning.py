@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -77,6 +77,14 @@ def load(recipe: Recipe, texts: list[str]) -> tuple[PreTrainedModel, PreTrainedT
     return model, tokenizer
 
 
+def load_trained(folder: Path, base: str | None) -> tuple[Any, PreTrainedTokenizerBase]:
+    """An exported model with its tokenizer: merged, or an adapter on its base."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if (folder / "adapter_config.json").is_file():
+        return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder), tokenizer
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), tokenizer
+
+
 def freeze(model: PreTrainedModel, layers: int) -> None:
     """Keeps the lowest `layers` and the embeddings as they are. Raises `BaseInvalid` where the model has fewer."""
     if not layers:
@@ -139,11 +147,12 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         """Where minutes are given the learning rate falls (as a cosine) with whichever is nearer its end, the steps or the clock."""
         if self.clock.minutes is None:
             return super().create_scheduler(num_training_steps, optimizer)
-        warmup = max(1, self.args.warmup_steps)
+        warmup: int = max(1, self.args.warmup_steps)
 
         def share(step: int) -> float:
             done: float = min(1.0, max(step / num_training_steps, self.clock.done))
-            return min(1.0, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
+            fallen: float = 0.5 + 0.5 * math.cos(math.pi * done)
+            return fallen * min(1.0, (step + 1) / warmup)
 
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
         return self.lr_scheduler
