@@ -108,9 +108,10 @@ def _key(recipe: Recipe) -> str:
     return digest.hexdigest()
 
 
-def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, resume: bool) -> Entry:
-    """The whole run; the candidate's entry in the registry."""
+def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, resume: bool) -> Entry | None:
+    """The whole run; the candidate's entry in the registry, None in a process beside the main one."""
     import torch
+    from accelerate import PartialState
 
     from generation.measure import measure
     from generation.task import Format
@@ -118,20 +119,24 @@ def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, 
 
     work = HOME / "training" / recipe.name
     work.mkdir(parents=True, exist_ok=True)
-    if not resume:
+    state = PartialState(cpu=recipe.training.device == "cpu" or not torch.cuda.is_available())
+    if not resume and state.is_main_process:
         for old in (*work.glob("checkpoint-*"), work / "curve.csv", work / "tensorboard"):
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-    examples = prepare(recipe, work)
+    with state.main_process_first():
+        examples = prepare(recipe, work)
     taught, checked, asked, told = examples.taught, spread(examples.checked, 200), spread(examples.asked, recipe.evaluation.messages), examples.data
     _progress.print(json.dumps(told))
     model, tokenizer = load(recipe, [completion_prompt(each.request) + answer(each.draft) for each in taught])
     form = Format(tokenizer, recipe.format)
-    before = measure(model, form, asked) if recipe.evaluation.before and recipe.base else None
+    before = measure(model, form, asked) if recipe.evaluation.before and recipe.base and state.is_main_process else None
     encoded = [each for each in map(form.encoded, taught) if each is not None]
     if not encoded:
         raise RecipeInvalid(f"{recipe_path}: format.max_tokens: none of {len(taught)} examples is as short as {recipe.format.max_tokens} tokens; raise it")
     _progress.print(f"{len(encoded)} examples ({len(taught) - len(encoded)} too long), {sum(weight.numel() for weight in model.parameters()):,} parameters")
     trained, steps = train(recipe, model, tokenizer, encoded, [each for each in map(form.encoded, checked) if each is not None], work, resume=resume)
+    if not state.is_main_process:
+        return None
     trained = trained.to(getattr(torch, recipe.export.dtype))
     fresh = HOME / "models" / f"{recipe.name}.new"
     export(trained, tokenizer, recipe, fresh, work)
@@ -255,7 +260,9 @@ def main(arguments: list[str] | None = None) -> int:
             work.mkdir(parents=True, exist_ok=True)
             print(json.dumps(prepare(recipe, work).data))
             return 0
-        print(f"{run(_given(read_recipe(path), chosen), path, chosen.out, chosen.registry, resume=chosen.resume).version} is a candidate")
+        entry = run(_given(read_recipe(path), chosen), path, chosen.out, chosen.registry, resume=chosen.resume)
+        if entry is not None:
+            print(f"{entry.version} is a candidate")
     except GateClosed as error:
         print(error, file=sys.stderr)
         return 1

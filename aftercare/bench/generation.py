@@ -24,8 +24,9 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from aftercare.failure import CommandFailed
+from care.acuity import Acuity
 from care.settings import ROOT, settings
-from care.triage.model import DraftUnavailable, PatientContext, Report, TriageRequest
+from care.triage.model import PatientContext, Report, TriageDraft, TriageRequest
 from care.triage.request import request_for
 from generation.client import Timeouts, VllmDrafter
 from generation.prompt import chat_messages
@@ -135,14 +136,18 @@ def _reports() -> list[TriageRequest]:
 def _bodies(requests: Sequence[TriageRequest]) -> list[tuple[str, bytes]]:
     """The path and body that our client posts for each request."""
     posted: list[tuple[str, bytes]] = []
+    draft = TriageDraft(acuity=Acuity.ROUTINE, unsure=True, red_flags=[], findings=[], denied=[], questions=[], advice=[], reply="", rationale="")
+    choice = {"finish_reason": "stop", "text": draft.model_dump_json()}
+    answer = {"model": "none", "choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
 
     def record(request: httpx.Request) -> httpx.Response:
         posted.append((request.url.path, request.content))
-        return httpx.Response(503)
+        return httpx.Response(200, json=answer)
 
+    client = VllmDrafter("http://vllm", transport=httpx.MockTransport(record))
     for request in requests:
-        with suppress(DraftUnavailable):
-            VllmDrafter("http://vllm", transport=httpx.MockTransport(record)).draft(request, 1.0)
+        client.draft(request, _LONGEST_S)
+    client.close()
     return posted
 
 

@@ -96,6 +96,23 @@ def test_each_recipe_trains_saves_and_merges_on_its_architecture(tmp_path: Path)
 
 @needs_train
 @pytest.mark.slow
+def test_two_processes_make_one_candidate_and_a_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    small("llama-3.1-8b", tmp_path)
+    make = "import sys; from pathlib import Path; from tests.integration.tiny_bases import make_base; make_base('llama-3.1-8b', Path(sys.argv[1]))"
+    assert python(make, str(tmp_path / "base"), home=tmp_path).returncode == 0
+    given = ["--recipe", str(tmp_path / "llama-3.1-8b.yaml"), "--base", str(tmp_path / "base"), "--registry", str(tmp_path / "registry.yaml")]
+    launch = "import sys; from torch.distributed.run import main; sys.argv[0] = 'torchrun'; main()"
+    both = python(launch, "--nproc-per-node", "2", "--standalone", "-m", "generation.train", *given, home=tmp_path)
+    assert both.returncode == 0, both.stderr[-3000:]
+    assert both.stdout.count("is a candidate") == 1
+    curve = (tmp_path / "training/llama-3.1-8b/curve.csv").read_text()
+    again = python("import sys; from generation.train import main; sys.exit(main(sys.argv[1:]))", *given, "--resume", home=tmp_path)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert (tmp_path / "training/llama-3.1-8b/curve.csv").read_text().startswith(curve)
+
+
+@needs_train
+@pytest.mark.slow
 def test_a_base_that_does_not_fit_is_said_in_one_line(tmp_path: Path) -> None:
     small("qwen2.5-7b", tmp_path)
     make = (
