@@ -1,27 +1,44 @@
-"""The client of vLLM: the only way by which a request reaches the triage model."""
+"""The client of vLLM: the only way by which a request reaches the triage model.
+
+One event loop in a thread of its own serves all callers of a process over pooled connections. A call has a deadline that covers all of it: the
+wait for a place, the tries and the answer. Failures become `DraftUnavailable` with a reason that says what to do.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import random
+import re
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
+from care.acuity import Acuity
 from care.triage.model import DraftUnavailable, PatientContext, TriageDraft, TriageRequest
 from generation import REFERENCE_MODEL
+from generation.metrics import FAILURES, SECONDS, TOKENS
 from generation.prompt import END, PROMPT_VERSION, ChatMessage, DraftMalformed, chat_messages, completion_prompt, kept_to, read_draft
 from generation.schema import ResponseFormat
+from generation.shedding import Breaker, Gate, Shed
 
 MAX_TOKENS = 240
 """Longest answer: more than the schema's fields need, so a cut answer is a fault."""
-_FAILURES_TO_OPEN = 5
-_OPEN_S = 15.0
+LEAST_VLLM, BEYOND_VLLM = (0, 30), (1, 0)
+"""vLLM from 0.30 on (before it, one malformed structured output could end the engine) and below 1.0."""
 _LEAST_S = 0.05
+_RETRY_NEEDS_S = 1.0
+_RETRY_AFTER_S = (0.05, 0.25)
+_MAX_ANSWER_BYTES = 1 << 20
+_PASSING = frozenset({429, 500, 502, 503, 504})
 _PROBE = TriageRequest(report="I slept well and feel fine.", context=PatientContext())
+_Result = TypeVar("_Result")
+_Answer = TypeVar("_Answer", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,10 @@ class CompletionRequest(BaseModel):
     response_format: ResponseFormat = ResponseFormat()
 
 
+class ServedInvalid(Exception):
+    """What is served is not what the service is configured for; the message says what to do."""
+
+
 class _Message(BaseModel):
     content: str | None = None
 
@@ -55,43 +76,31 @@ class _Choice(BaseModel):
     message: _Message | None = None
 
 
+class _Usage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int | None = 0
+
+
 class _Completion(BaseModel):
     model: str
     choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage = _Usage()
 
 
-@dataclass
-class Breaker:
-    """Opens for `open_s` seconds after `failures_to_open` failures in a row; then lets one caller try."""
+class _Card(BaseModel):
+    id: str
 
-    failures_to_open: int = _FAILURES_TO_OPEN
-    open_s: float = _OPEN_S
-    clock: Callable[[], float] = time.monotonic
-    _failures: int = 0
-    _closed_again_at: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def allows(self) -> bool:
-        """Whether a request may be made now."""
-        with self._lock:
-            if self._failures < self.failures_to_open:
-                return True
-            if self.clock() < self._closed_again_at:
-                return False
-            self._closed_again_at = self.clock() + self.open_s
-            return True
+class _Cards(BaseModel):
+    data: list[_Card]
 
-    def succeeded(self) -> None:
-        """A request was answered."""
-        with self._lock:
-            self._failures = 0
 
-    def failed(self) -> None:
-        """A request was not answered, or not usably."""
-        with self._lock:
-            self._failures += 1
-            if self._failures >= self.failures_to_open:
-                self._closed_again_at = self.clock() + self.open_s
+class _Version(BaseModel):
+    version: str
+
+
+class _PassingFailure(DraftUnavailable):
+    """A failure that may be gone at a second try."""
 
 
 class VllmDrafter:
@@ -109,7 +118,8 @@ class VllmDrafter:
         *,
         style: Literal["completion", "chat"] | None = None,
         breaker: Breaker | None = None,
-        transport: httpx.BaseTransport | None = None,
+        gate: Gate | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.model = model
         self.version = model
@@ -117,50 +127,112 @@ class VllmDrafter:
         self._timeouts = timeouts or Timeouts()
         self._chat = (style or ("completion" if model.partition("@")[0] == REFERENCE_MODEL else "chat")) == "chat"
         self._breaker = breaker or Breaker()
-        self._http = httpx.Client(
+        self._gate = gate or Gate()
+        self._http = httpx.AsyncClient(
             base_url=base_url.rstrip("/").removesuffix("/v1"),
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=30),
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30),
             transport=transport,
         )
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="vllm-client", daemon=True).start()
 
-    def draft(self, request: TriageRequest, deadline_s: float) -> TriageDraft:
-        """The model's draft within `deadline_s` seconds; what was not offered is dropped. Raises `DraftUnavailable`."""
-        if deadline_s < _LEAST_S:
-            raise DraftUnavailable("no time left")
-        if not self._breaker.allows():
-            raise DraftUnavailable("it failed several times in a row and is being left alone for some seconds")
+    def draft(self, request: TriageRequest, deadline_s: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
+        """The model's draft within `deadline_s` seconds, `suspected` emergencies first; what was not offered is dropped. Raises `DraftUnavailable`."""
+        return self._run(self.draft_async(request, deadline_s, suspected), deadline_s)
+
+    async def draft_async(self, request: TriageRequest, deadline_s: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
+        """`draft` for callers on an event loop of their own; one client serves one loop."""
+        began = time.monotonic()
         try:
-            draft = self._ask(request, deadline_s)
-        except DraftUnavailable:
-            self._breaker.failed()
-            raise
-        self._breaker.succeeded()
+            if deadline_s < _LEAST_S:
+                raise DraftUnavailable("no time left")
+            if not self._breaker.allows():
+                raise DraftUnavailable("it failed several times in a row and is being left alone for some seconds")
+            async with asyncio.timeout(deadline_s), self._gate.place(suspected):
+                draft = await self._counted(request, began + min(deadline_s, self._timeouts.answer_s + self._timeouts.connect_s))
+        except (DraftUnavailable, TimeoutError, Shed) as error:
+            reason = {TimeoutError: "no answer in time", Shed: "too many reports wait for it"}.get(type(error), getattr(error, "reason", ""))
+            FAILURES.labels(reason=_label(reason)).inc()
+            raise DraftUnavailable(reason) from None
+        finally:
+            SECONDS.observe(time.monotonic() - began)
         return kept_to(draft, request)
 
     def ready(self, deadline_s: float = 5.0) -> bool:
         """Whether the model answers a tiny report in its schema: the health page is no proof of that. Compiles the schema on first use."""
         try:
-            self._ask(_PROBE, deadline_s)
+            self._run(self._within(self._ask(_PROBE, time.monotonic() + deadline_s), deadline_s), deadline_s)
         except DraftUnavailable:
             return False
         self._breaker.succeeded()
         return True
 
-    def close(self) -> None:
-        """Closes the pooled connections."""
-        self._http.close()
+    def check_served(self, deadline_s: float = 5.0) -> None:
+        """Asks vLLM for its version and its models. Raises `ServedInvalid`, or `DraftUnavailable` where it does not answer."""
+        ends = time.monotonic() + deadline_s
+        version = self._run(self._within(self._get("/version", _Version, ends), deadline_s), deadline_s).version
+        numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+        if not LEAST_VLLM <= numbers < BEYOND_VLLM:
+            raise ServedInvalid(
+                f"vLLM {version} is served at {self._http.base_url}, tried are {LEAST_VLLM[0]}.{LEAST_VLLM[1]} and later below {BEYOND_VLLM[0]}.0; "
+                "install the version in deploy/requirements/vllm.txt with `make envs`"
+            )
+        served = [card.id for card in self._run(self._within(self._get("/v1/models", _Cards, ends), deadline_s), deadline_s).data]
+        if not any(name == self.model or name.partition("@")[0] == self.model for name in served):
+            raise ServedInvalid(
+                f"the model {self.model} is configured and {', '.join(served) or 'none'} is served at {self._http.base_url}; "
+                "set AFTERCARE_VLLM_MODEL to a served name, or start vLLM with that model"
+            )
 
-    def _ask(self, request: TriageRequest, deadline_s: float) -> TriageDraft:
-        ends = time.monotonic() + min(deadline_s, self._timeouts.answer_s)
+    def close(self) -> None:
+        """Closes the pooled connections and ends the client's thread."""
+        asyncio.run_coroutine_threadsafe(self._http.aclose(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _run(self, work: Coroutine[Any, Any, _Result], deadline_s: float) -> _Result:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(max(0.0, deadline_s) + 1.0)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise DraftUnavailable("no answer in time") from None
+
+    async def _within(self, work: Coroutine[Any, Any, _Result], deadline_s: float) -> _Result:
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await work
+        except TimeoutError:
+            raise DraftUnavailable("no answer in time") from None
+
+    async def _counted(self, request: TriageRequest, ends: float) -> TriageDraft:
+        """Asks, once more after a passing failure where time is left; the breaker learns how it went."""
+        try:
+            try:
+                draft = await self._ask(request, ends)
+            except _PassingFailure:
+                wait_s = random.uniform(*_RETRY_AFTER_S)  # noqa: S311 - jitter
+                if ends - time.monotonic() < _RETRY_NEEDS_S + wait_s:
+                    raise
+                await asyncio.sleep(wait_s)
+                draft = await self._ask(request, ends)
+        except (DraftUnavailable, TimeoutError, asyncio.CancelledError):
+            self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        return draft
+
+    async def _ask(self, request: TriageRequest, ends: float) -> TriageDraft:
         asked = CompletionRequest(model=self.model)
         if self._chat:
             asked.messages = chat_messages(request)
         else:
             asked.prompt = completion_prompt(request)
-        body = asked.model_dump_json(exclude_none=True, by_alias=True).encode()
         path = "/v1/chat/completions" if self._chat else "/v1/completions"
-        answered = self._post(path, body, ends)
+        response = await self._answered("POST", path, ends, asked.model_dump_json(exclude_none=True, by_alias=True).encode())
+        answered = _read(_Completion, response)
+        TOKENS.labels(kind="prompt").inc(answered.usage.prompt_tokens)
+        TOKENS.labels(kind="answer").inc(answered.usage.completion_tokens or 0)
         choice = answered.choices[0]
         if choice.finish_reason != "stop":
             raise DraftUnavailable(f"the answer did not end by itself ({choice.finish_reason})")
@@ -172,26 +244,46 @@ class VllmDrafter:
         self.version = answered.model
         return draft
 
-    def _post(self, path: str, body: bytes, ends: float) -> _Completion:
-        """Posts, reading no longer than `ends`: httpx's own limits are for each read, and a trickle would outlast them."""
+    async def _get(self, path: str, kind: type[_Answer], ends: float) -> _Answer:
+        return _read(kind, await self._answered("GET", path, ends))
+
+    async def _answered(self, method: str, path: str, ends: float, body: bytes | None = None) -> bytes:
         left = max(_LEAST_S, ends - time.monotonic())
-        limits = httpx.Timeout(left, connect=min(left, self._timeouts.connect_s), pool=min(left, self._timeouts.connect_s))
+        limits = httpx.Timeout(left, connect=min(left, self._timeouts.connect_s), pool=left)
         received = bytearray()
         try:
-            with self._http.stream("POST", path, content=body, headers={"Content-Type": "application/json"}, timeout=limits) as response:
-                for block in response.iter_bytes():
+            async with self._http.stream(method, path, content=body, headers={"Content-Type": "application/json"}, timeout=limits) as response:
+                async for block in response.aiter_bytes():
                     received += block
-                    if time.monotonic() > ends:
-                        raise DraftUnavailable("no answer in time")
-                    if len(received) > 1 << 20:
+                    if len(received) > _MAX_ANSWER_BYTES:
                         raise DraftUnavailable("the answer is too long")
         except httpx.TimeoutException:
-            raise DraftUnavailable("no answer in time") from None
+            raise _PassingFailure("no answer in time") from None
         except httpx.HTTPError as error:
-            raise DraftUnavailable(f"not reached ({type(error).__name__})") from None
+            raise _PassingFailure(f"not reached ({type(error).__name__})") from None
         if response.status_code != httpx.codes.OK:
-            raise DraftUnavailable(f"HTTP {response.status_code}")
-        try:
-            return _Completion.model_validate_json(bytes(received))
-        except ValidationError:
-            raise DraftUnavailable("not an OpenAI-style answer") from None
+            raise self._refused(response.status_code, bytes(received))
+        return bytes(received)
+
+    def _refused(self, status: int, body: bytes) -> DraftUnavailable:
+        said = body[:2000].decode("utf-8", "replace").casefold()
+        if status == httpx.codes.BAD_REQUEST and ("context length" in said or "max_model_len" in said or "maximum model length" in said):
+            return DraftUnavailable("the prompt is longer than the model's context: raise max_model_len in generation/serve.yaml to 2560 or more (HTTP 400)")
+        if status == httpx.codes.NOT_FOUND:
+            return DraftUnavailable(f"the model {self.model} is not served there: set AFTERCARE_VLLM_MODEL to a served name (HTTP 404)")
+        if status == httpx.codes.UNAUTHORIZED:
+            return DraftUnavailable("the key is refused: start vLLM with this installation's key (HTTP 401)")
+        return (_PassingFailure if status in _PASSING else DraftUnavailable)(f"HTTP {status}")
+
+
+def _read(kind: type[_Answer], body: bytes) -> _Answer:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError:
+        raise DraftUnavailable("not an OpenAI-style answer: AFTERCARE_VLLM_URL must be vLLM's address") from None
+
+
+def _label(reason: str) -> str:
+    """A reason as one of few metric labels."""
+    known = ("in time", "not reached", "too many", "left alone", "schema", "end by itself", "context", "not served", "key", "HTTP")
+    return next((name.replace(" ", "_").lower() for name in known if name in reason), "other")

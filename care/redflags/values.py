@@ -96,7 +96,7 @@ def _numbers(words: tuple[str, ...]) -> Iterator[tuple[float, int, int]]:
     while at < len(words):
         word = words[at]
         if word[0].isdigit():
-            if "/" not in word:
+            if word.replace(".", "", 1).isdecimal():
                 yield float(word), at, at + 1
             at += 1
             continue

@@ -131,6 +131,13 @@ class Triage(Frozen):
     votes: list[Vote]
     versions: dict[str, str]
     seconds: float = Field(ge=0)
+    questions: list[str] = Field(default_factory=list)
+    """Clarifiers whose yes would raise the acuity, the most telling first."""
+    path: list[str] = Field(default_factory=list)
+    """How the graph leads from the symptoms to the red flags that fired and to the advice given, as sentences."""
+    drafted: bool = False
+    """Whether the model's own words were sent, or else `rejected` says why not (empty where it drafted none)."""
+    rejected: list[str] = Field(default_factory=list)
 
 
 class Drafter(Protocol):
@@ -139,8 +146,8 @@ class Drafter(Protocol):
     version: str
     prompt_version: str
 
-    def draft(self, request: TriageRequest, deadline_s: float) -> TriageDraft:
-        """The model's answer within `deadline_s` seconds. Raises `DraftUnavailable`."""
+    def draft(self, request: TriageRequest, deadline_s: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
+        """The model's answer within `deadline_s` seconds; one `suspected` to be more serious goes first. Raises `DraftUnavailable`."""
         ...
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from care.acuity import Acuity, highest
 from care.knowledge import Knowledge
 from care.redflags import check, first_words
 from care.texts import scripted
+from care.triage.evidence import path
+from care.triage.guard import Drafted, rejections
+from care.triage.metrics import FALLBACKS, REJECTIONS, REPLIES, SECONDS
 from care.triage.model import (
     AdviceCandidate,
     Drafter,
@@ -26,12 +29,14 @@ from care.triage.request import Findings, request_for
 from care.understanding import Intent, SpanLabel, Understander, Understanding, UnderstandingUnavailable
 
 MODEL_DEADLINE_S = 5.0
-_ENOUGH = ((Acuity.EMERGENCY, 0.3), (Acuity.URGENT, 0.35), (Acuity.ROUTINE, 0.5))
-"""The encoder votes for the first level at or above which it puts this much probability: missing an emergency is held to cost
-about twice what a false alarm costs (0.3 = 1 / (1 + 2.3)), missing a routine report as much as one."""
+_ENOUGH = ((Acuity.EMERGENCY, 0.35), (Acuity.URGENT, 0.5), (Acuity.ROUTINE, 0.7))
+"""The encoder votes for the first level at or above which it puts this much probability. Chosen on the validation voices, beside the rules: of the
+settings that miss the fewest emergencies (5 of 52), the one with the most decisions right; docs/triage.md has the figures."""
 _CRISIS_SURE = 0.5
 _WIDE = 2
-"""Layers this many levels apart disagree; one level apart, the higher is taken."""
+"""Layers this many levels apart disagree: a person looks, at the higher. One level apart, see `_decided`."""
+_BACKED = {Acuity.EMERGENCY: 0.1, Acuity.URGENT: 0.1, Acuity.ROUTINE: 0.1}
+"""How much probability the encoder must put on a level or worse for the model alone to raise a report to it by one step."""
 _MODEL_SURE, _MODEL_UNSURE = 0.7, 0.4
 """The model gives no probability: how its vote is weighed in `confidence`."""
 _MAX_ADVICE = 2
@@ -56,6 +61,14 @@ class _Heard:
     doubt: str = ""
     crisis: bool = False
     advice: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+    reply: str = ""
+    shares: Mapping[Acuity, float] = field(default_factory=dict)
+    """The encoder's probabilities."""
+
+    def at_or_above(self, level: Acuity) -> float:
+        """The probability of `level` or worse."""
+        return sum(share for each, share in self.shares.items() if each.rank >= level.rank)
 
 
 class TriageService:
@@ -70,30 +83,36 @@ class TriageService:
     def assess(self, report: Report, deadline_s: float) -> Triage:
         """The triage of `report`, in about `deadline_s` seconds at most; a layer that does not answer is noted and a person asked.
 
-        The acuity is never below that of the rules, nor below any layer's that answered.
+        The acuity is never below that of the rules or the encoder, nor two steps or more below the model's.
         """
         began = self._clock()
         hits = check(report.text, report.context)
         findings = Findings(report.text, report.context)
         symptoms = findings.present
         request = request_for(report, findings)
-        offered = request.advice
         rules = _rules(hits, self._knowledge.version)
         encoder = self._encoder(report)
-        left_s = deadline_s - (self._clock() - began)
-        model = self._model(request, left_s)
+        suspected = highest(each.vote.acuity for each in (rules, encoder) if each.spoke)
+        model = self._model(request, deadline_s - (self._clock() - began), suspected)
         heard = [rules, encoder, model]
         doubts = _doubts(report.text, heard)
-        unread = [Acuity.ROUTINE] if _unread(report.text) else []
-        acuity = highest([*(each.vote.acuity for each in heard if each.spoke), *unread])
-        advice = first_words(hits, acuity) or self._fitting(acuity, model.advice, offered, symptoms)
+        acuity = _decided(report.text, heard)
+        advice = first_words(hits, acuity) or self._fitting(acuity, model.advice, request.advice, symptoms)
+        crisis = any(each.crisis for each in heard)
+        drafted, rejected = self._guarded(report, acuity, advice, model.reply, flagged=bool(hits) or crisis)
+        for each in heard:
+            if each.version == _AWAY:
+                FALLBACKS.labels(layer=each.vote.layer.value).inc()
+        REPLIES.labels(words="drafted" if drafted else "approved").inc()
+        seconds = max(0.0, self._clock() - began)
+        SECONDS.observe(seconds)
         return Triage(
             acuity=acuity,
             confidence=_confidence(acuity, heard),
             red_flags=hits,
             symptoms=symptoms,
             advice=advice,
-            reply=self._reply(report, acuity, advice, crisis=any(each.crisis for each in heard)),
+            reply=self._reply(report, acuity, advice, drafted, crisis=crisis),
             needs_person=bool(doubts),
             person_reason="; ".join(doubts),
             votes=[each.vote for each in heard],
@@ -103,7 +122,11 @@ class TriageService:
                 "model": model.version,
                 "prompt": self._drafter.prompt_version if self._drafter is not None and model.version != _AWAY else _AWAY,
             },
-            seconds=max(0.0, self._clock() - began),
+            seconds=seconds,
+            questions=self._questions(findings, acuity, model.questions),
+            path=path(symptoms, [hit.rule for hit in hits], advice),
+            drafted=bool(drafted),
+            rejected=rejected,
         )
 
     def _encoder(self, report: Report) -> _Heard:
@@ -123,13 +146,14 @@ class TriageService:
             True,
             understanding.version,
             crisis=crisis,
+            shares=understanding.acuity,
         )
 
-    def _model(self, request: TriageRequest, left_s: float) -> _Heard:
+    def _model(self, request: TriageRequest, left_s: float, suspected: Acuity) -> _Heard:
         if self._drafter is None:
             return _away(Layer.MODEL, "model", "none is configured")
         try:
-            draft: TriageDraft = self._drafter.draft(request, min(MODEL_DEADLINE_S, left_s))
+            draft: TriageDraft = self._drafter.draft(request, min(MODEL_DEADLINE_S, left_s), suspected)
         except DraftUnavailable as error:
             return _away(Layer.MODEL, "model", error.reason)
         return _Heard(
@@ -137,13 +161,15 @@ class TriageService:
                 layer=Layer.MODEL,
                 acuity=draft.acuity,
                 confidence=_MODEL_UNSURE if draft.unsure else _MODEL_SURE,
-                words=draft.findings,
-                note="unsure" if draft.unsure else "",
+                words=[each for each in (draft.rationale, *draft.findings) if each][:_MAX_WORDS],
+                note="; ".join(each for each in ("unsure" if draft.unsure else "", ", ".join(draft.red_flags)) if each),
             ),
             True,
             self._drafter.version,
             doubt="the model is unsure" if draft.unsure else "",
             advice=tuple(draft.advice),
+            questions=tuple(draft.questions),
+            reply=draft.reply,
         )
 
     def _fitting(self, acuity: Acuity, drafted: tuple[str, ...], offered: list[AdviceCandidate], symptoms: list[str]) -> list[str]:
@@ -156,9 +182,27 @@ class TriageService:
         chosen = dict.fromkeys(each for each in (*drafted, *by_symptom, *asked) if each in ids and acuity in self._knowledge.advice[each].acuities)
         return list(chosen)[:_MAX_ADVICE]
 
-    def _reply(self, report: Report, acuity: Acuity, advice: list[str], *, crisis: bool) -> str:
+    def _guarded(self, report: Report, acuity: Acuity, advice: list[str], reply: str, *, flagged: bool) -> tuple[str, list[str]]:
+        """The drafted reply where the guard lets it out, and why not where it does not."""
+        if not reply.strip():
+            return "", []
+        said = Drafted(reply, advice, report.text, acuity, report.context.language, flagged)
+        reasons = rejections(said)
+        for reason in reasons:
+            REJECTIONS.labels(reason=reason.value).inc()
+        return ("" if reasons else reply.strip()), [reason.value for reason in reasons]
+
+    def _questions(self, findings: Findings, acuity: Acuity, drafted: tuple[str, ...]) -> list[str]:
+        """Those whose yes would raise the acuity: the graph's in its order, then the model's, then others asked with the symptoms found."""
+        clarifiers = self._knowledge.clarifiers
+        present = set(findings.present)
+        others = [each.id for each in sorted(clarifiers.values(), key=lambda each: -each.raises_to.rank) if present.intersection(each.symptoms)]
+        return [each for each in dict.fromkeys([*findings.questions, *drafted, *others]) if clarifiers[each].raises_to.rank > acuity.rank]
+
+    def _reply(self, report: Report, acuity: Acuity, advice: list[str], drafted: str, *, crisis: bool) -> str:
         key = _CRISIS_REPLY if crisis else _REPLIES[acuity]
-        return " ".join([scripted(key, report.context.language), *(self._knowledge.advice[each].said(report.context.language) for each in advice)])
+        said = [drafted] if drafted else [self._knowledge.advice[each].said(report.context.language) for each in advice]
+        return " ".join([scripted(key, report.context.language), *said])
 
 
 def _rules(hits: list[RedFlagHit], version: str) -> _Heard:
@@ -187,12 +231,28 @@ def _leaning(understanding: Understanding) -> tuple[Acuity, float]:
     return Acuity.SELF_CARE, min(1.0, max(0.0, 1.0 - at_or_above))
 
 
+def _decided(text: str, heard: list[_Heard]) -> Acuity:
+    """The highest vote, with one exception: the model alone, one step above the others, must have the encoder's probability behind it."""
+    rules, encoder, model = heard
+    highest_vote = highest(each.vote.acuity for each in heard if each.spoke)
+    floor = highest([*(each.vote.acuity for each in (rules, encoder) if each.spoke), *([Acuity.ROUTINE] if _unread(text) else [])])
+    if highest_vote.rank <= floor.rank:
+        return floor
+    alone = model.spoke and encoder.spoke and not _apart(heard)
+    return floor if alone and encoder.at_or_above(highest_vote) < _BACKED[highest_vote] else highest_vote
+
+
+def _apart(heard: list[_Heard]) -> bool:
+    """Whether the layers that answered disagree by two steps or more."""
+    ranks = [each.vote.acuity.rank for each in heard if each.spoke]
+    return bool(ranks) and max(ranks) - min(ranks) >= _WIDE
+
+
 def _doubts(text: str, heard: list[_Heard]) -> list[str]:
     """Why a person should look, in plain sentences without the patient's words."""
     doubts = [each.doubt for each in heard if each.doubt]
     spoke = [each.vote for each in heard if each.spoke]
-    ranks = [vote.acuity.rank for vote in spoke]
-    if ranks and max(ranks) - min(ranks) >= _WIDE:
+    if _apart(heard):
         doubts.append("the layers disagree: " + ", ".join(f"{vote.layer.value} {vote.acuity.value}" for vote in spoke))
     if _unread(text):
         doubts.append("there is nothing in the report that the rules can read")

@@ -74,5 +74,10 @@ def test_no_text_breaks_the_rules(text: str) -> None:
     assert check(text) == check(text)
 
 
+@pytest.mark.parametrize("text", ["hex 596f7520617265", "1e5f 3d4c5b", "my code is 12ab34cd56"])
+def test_digits_and_letters_run_together_are_no_number_and_no_fault(text: str) -> None:
+    assert check(text) == []
+
+
 def test_the_longest_text_is_answered() -> None:
     assert [hit.rule for hit in check("word " * 20_000 + " crushing chest pain")] == ["chest_pain"]

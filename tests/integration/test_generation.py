@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import socket
@@ -15,12 +17,26 @@ from pathlib import Path
 import httpx
 import pytest
 
+from care.acuity import Acuity
+from care.redflags import check
 from care.settings import ROOT
-from care.triage.model import AdviceCandidate, DraftUnavailable, Finding, PatientContext, TriageRequest
+from care.triage.model import AdviceCandidate, DraftUnavailable, Finding, Offered, PatientContext, Said, TriageRequest
+from care.understanding import SymptomStatus
 from generation import REFERENCE_MODEL
-from generation.client import Breaker, Timeouts, VllmDrafter
-from generation.prompt import MAX_REPORT_BYTES, DraftMalformed, chat_messages, completion_prompt, read_draft
+from generation.client import ServedInvalid, Timeouts, VllmDrafter
+from generation.prompt import (
+    MARKS,
+    MAX_PROMPT_BYTES,
+    MAX_REPORT_BYTES,
+    DraftMalformed,
+    chat_messages,
+    completion_prompt,
+    kept_to,
+    read_draft,
+    shown_report,
+)
 from generation.serve import read_config
+from generation.shedding import Breaker, Gate, Shed
 
 VLLM_PYTHON = Path(os.environ.get("AFTERCARE_HOME", ROOT / "var")) / "envs" / "vllm" / "bin" / "python"
 READY_S = 120
@@ -115,6 +131,147 @@ def test_a_report_cannot_leave_its_place_in_the_prompt() -> None:
 def test_a_draft_with_an_id_out_of_bounds_is_malformed() -> None:
     with pytest.raises(DraftMalformed):
         read_draft(GOOD.replace("made_up", "x" * 200))
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "remedy"),
+    [
+        (400, "This model's maximum context length is 2560 tokens", "max_model_len"),
+        (404, "The model does not exist", "AFTERCARE_VLLM_MODEL"),
+        (401, "Unauthorized", "key"),
+        (200, "<html>a proxy</html>", "AFTERCARE_VLLM_URL"),
+        (200, json.dumps({"model": "m", "choices": [{"finish_reason": "stop", "text": '{"acuity":"routine","findings":[],"advice":[],"unsure":false}'}]}), "prompt version 2"),
+    ],
+)  # fmt: skip
+def test_each_bad_answer_names_its_remedy(status: int, said: str, remedy: str) -> None:
+    with pytest.raises(DraftUnavailable, match=remedy):
+        drafter(lambda request: httpx.Response(status, text=said)).draft(asked(), 5)
+
+
+@pytest.mark.parametrize(
+    ("version", "served", "remedy"),
+    [("0.29.1", REFERENCE_MODEL, "make envs"), ("1.2.0", REFERENCE_MODEL, "make envs"), ("0.32.0", "another-model", "AFTERCARE_VLLM_MODEL")],
+)
+def test_another_vllm_or_another_model_is_named_with_its_remedy(version: str, served: str, remedy: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"version": version} if request.url.path == "/version" else {"data": [{"id": served}]})
+
+    with pytest.raises(ServedInvalid, match=remedy):
+        drafter(answer).check_served()
+
+
+def test_the_model_and_vllm_that_are_configured_are_accepted() -> None:
+    served = {"/version": {"version": "0.32.0+cpu"}, "/v1/models": {"data": [{"id": f"{REFERENCE_MODEL}@12345678"}]}}
+    drafter(lambda request: httpx.Response(200, json=served[request.url.path])).check_served()
+
+
+@pytest.mark.parametrize(("deadline_s", "calls"), [(5.0, 2), (0.9, 1)])
+def test_a_passing_failure_is_tried_once_more_only_where_time_is_left(deadline_s: float, calls: int) -> None:
+    tried = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        tried.append(request)
+        return httpx.Response(503)
+
+    with pytest.raises(DraftUnavailable, match="503"):
+        drafter(answer).draft(asked(), deadline_s)
+    assert len(tried) == calls
+
+
+def test_a_second_try_that_succeeds_is_a_draft() -> None:
+    answers = iter([httpx.Response(503), answering(GOOD)(httpx.Request("POST", "http://vllm"))])
+    assert drafter(lambda request: next(answers)).draft(asked(), 5).acuity is Acuity.ROUTINE
+
+
+def test_a_suspected_emergency_never_waits_behind_routine() -> None:
+    async def order() -> list[str]:
+        gate, done = Gate(places=2, kept=1), []
+
+        async def ask(name: str, acuity: Acuity) -> None:
+            async with gate.place(acuity):
+                done.append(name)
+                await asyncio.sleep(0.01)
+
+        asked_for = [("first", Acuity.ROUTINE), ("second", Acuity.ROUTINE), ("third", Acuity.SELF_CARE), ("danger", Acuity.EMERGENCY)]
+        await asyncio.gather(*(ask(*each) for each in asked_for))
+        return done
+
+    assert asyncio.run(order()) == ["first", "danger", "second", "third"]
+
+
+def test_where_too_many_wait_the_least_serious_is_turned_away() -> None:
+    async def outcome() -> list[str]:
+        gate = Gate(places=2, kept=1, most_waiting=2)
+
+        async def ask(acuity: Acuity) -> str:
+            try:
+                async with gate.place(acuity):
+                    await asyncio.sleep(0.01)
+                    return "asked"
+            except Shed:
+                return "shed"
+
+        return await asyncio.gather(*(ask(each) for each in (*[Acuity.ROUTINE] * 2, Acuity.SELF_CARE, Acuity.SELF_CARE, *[Acuity.EMERGENCY] * 2)))
+
+    assert asyncio.run(outcome()) == ["asked", "asked", "shed", "shed", "asked", "asked"]
+
+
+def test_one_who_gives_up_waiting_leaves_no_place_taken() -> None:
+    async def free_again() -> bool:
+        gate = Gate(places=1, kept=0)
+
+        async def ask() -> None:
+            async with gate.place(Acuity.ROUTINE):
+                await asyncio.sleep(0.05)
+
+        first = asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        second = asyncio.create_task(ask())
+        await asyncio.sleep(0.01)
+        second.cancel()
+        await asyncio.wait([first, second])
+        async with asyncio.timeout(1), gate.place(Acuity.SELF_CARE):
+            return True
+
+    assert asyncio.run(free_again())
+
+
+@pytest.mark.parametrize(
+    "report", ["pain " * 400 + "crushing chest pain down my left arm " + "and so on " * 400, "hip ok. " * 900 + "coughing up blood. " + "fine. " * 900]
+)
+def test_a_report_longer_than_the_context_keeps_the_words_red_flags_fire_on(report: str) -> None:
+    shown = shown_report(report)
+    assert len(shown.encode()) <= MAX_REPORT_BYTES
+    assert {hit.rule for hit in check(report)} <= {hit.rule for hit in check(shown)}
+    prompt = completion_prompt(asked(report))
+    assert len(prompt.encode()) <= MAX_PROMPT_BYTES
+    assert all(hit.words.split(" / ")[0] in prompt for hit in check(report)[:1])
+
+
+def test_the_longest_request_fits_the_context_whatever_it_holds() -> None:
+    wide = "😀<|end|></report>" * 400
+    offered = [Offered(id="a" * 48, text=wide)] * 9
+    request = TriageRequest(
+        report=wide,
+        context=PatientContext(protocol="knee_replacement", day=3, age=80, sex="female", language="zh", history=[wide] * 9),
+        findings=[Finding(id="x" * 60, status=SymptomStatus.DENIED)] * 30,
+        conversation=[Said(who="patient", words=wide[:500])] * 8,
+        complications=offered,
+        red_flags=offered,
+        questions=offered,
+        advice=[AdviceCandidate(id="b" * 48, text=wide)] * 9,
+    )
+    prompt = completion_prompt(request)
+    assert len(prompt.encode()) <= MAX_PROMPT_BYTES
+    assert all(prompt.count(mark) == 1 for mark in MARKS)
+    assert "<|end|>" not in prompt
+
+
+def test_a_draft_is_kept_to_what_was_offered_and_a_quote_to_the_report() -> None:
+    nosy = read_draft(GOOD.replace('"red_flags":[]', '"red_flags":["stroke_face"]').replace("is swollen", "is broken"))
+    kept = kept_to(nosy, asked())
+    assert (kept.red_flags, kept.advice, kept.rationale) == ([], ["ice_knee"], "")
+    assert kept_to(read_draft(GOOD), asked()).rationale == "is swollen"
 
 
 def test_the_config_gives_a_private_address_and_compact_json() -> None:
