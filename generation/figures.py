@@ -5,8 +5,10 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from care.acuity import Acuity
+from care.redflags import check
+from care.triage.guard import Drafted, rejections
 from generation.examples import Example
-from generation.prompt import DraftMalformed, read_draft
+from generation.prompt import DraftMalformed, kept_to, read_draft
 
 
 class Figures(BaseModel):
@@ -73,6 +75,11 @@ class Figures(BaseModel):
         self.calm_called_serious += not serious and called
         self.findings_said += len(draft.findings)
         self.findings_right += sum(each in wanted.draft.findings for each in draft.findings)
+        if draft.reply:
+            asked, flagged = wanted.request, bool(check(wanted.request.report, wanted.request.context))
+            said = Drafted(draft.reply, kept_to(draft, asked).advice, asked.report, draft.acuity, asked.context.language, flagged)
+            self.guarded += 1
+            self.guard_passed += not rejections(said)
         self.advice_said += len(draft.advice)
         self.advice_right += sum(each in wanted.draft.advice for each in draft.advice)
 
