@@ -59,7 +59,7 @@ Longest answer: {after.longest_answer} tokens.
 ## Limits
 
 Mostly English, with a little Spanish. The corpora are invented voices, not patients. Labels of red flags come from the project's own rules and
-labels of advice from its own retrieval, so the model learns their mistakes as well. The findings it names come mostly from those that its prompt lists.
+labels of advice from its own retrieval, so the model learns their mistakes as well.
 """,
         encoding="utf-8",
     )

@@ -134,7 +134,7 @@ def example(message: Labelled, rng: random.Random | None = None) -> Example:
         denied=findings.denied[:_MAX_DENIED],
         questions=[each.id for each in request.questions if knowledge().clarifiers[each.id].raises_to.rank > message.acuity.rank][:_MAX_QUESTIONS],
         advice=[each.id for each in chosen],
-        reply=_composed(chosen),
+        reply="" if hits or message.acuity.rank > Acuity.ROUTINE.rank else _composed(chosen),  # over a danger the guard lets no drafted word out
         rationale=_quoted(shown_report(message.text), [hit.words for hit in hits], [each.words for each in findings.found if each.id in findings.present]),
     )
     return Example(request=request, draft=draft)

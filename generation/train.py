@@ -204,7 +204,9 @@ def measure_again(version: str, registry: Path) -> Entry:
 
 
 def _hash_of(asked: list[Example]) -> str:
-    return sha256("".join(each.model_dump_json() for each in asked).encode()).hexdigest()[:12]
+    """A hash of what the figures rest on."""
+    measured = ((each.request.model_dump_json(), each.draft.acuity, each.draft.findings, each.draft.advice) for each in asked)
+    return sha256("".join(map(str, measured)).encode()).hexdigest()[:12]
 
 
 def spread(examples: list[Example], most: int | None) -> list[Example]:
@@ -220,6 +222,8 @@ def export(trained: Any, tokenizer: Any, recipe: Recipe, folder: Path, work: Pat
     trained.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     shutil.copy(work / "curve.csv", folder / "curve.csv")
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes for its owner alone; vLLM runs as somebody else
 
 
 def compare(before: Figures | None, after: Figures) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import json
 import os
 import re
@@ -34,6 +35,8 @@ from generation.prompt import chat_messages
 _CONCURRENCIES = (1, 8, 32)
 _ROUNDS = 3
 """Each way is measured as often, in turn, so that a slow minute of the machine falls on both."""
+_WAVES = 6
+"""A load is at least this many times its concurrency, so that its end, where few are under way, weighs little."""
 _READY_S = 240.0
 _LONGEST_S = 120.0
 _SPLITS = ROOT / "nlu/corpora/splits.yaml"
@@ -167,6 +170,7 @@ def _timed(calls: Sequence[Callable[[], object]], concurrency: int) -> tuple[flo
 
 def _load(server: _Server, client: VllmDrafter, requests: Sequence[TriageRequest], concurrency: int) -> Load:
     """Both ways in turn at one concurrency."""
+    requests = list(itertools.islice(itertools.cycle(requests), max(len(requests), _WAVES * concurrency)))
     bodies = _bodies(requests)
     ours = [lambda request=request: client.draft(request, _LONGEST_S) for request in requests]
     bare = [server.post(path, body) for path, body in bodies]
