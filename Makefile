@@ -40,6 +40,9 @@ $(ENVS)/%/.ready: $(REQ)/%.txt $(UV)
 .PHONY: envs
 envs: $(foreach e,app nlu rasa vllm,$(ENVS)/$(e)/.ready) ## the four environments, each from its lock
 
+.PHONY: train-env
+train-env: $(ENVS)/train/.ready ## the environment of the generator's fine-tuning (not needed to run the service)
+
 .PHONY: locks
 locks: $(UV) ## write the requirement locks again from their .in files
 	deploy/requirements/lock.sh $(UV)
@@ -53,7 +56,7 @@ down: ## stop a running service
 	@$(APP)/aftercare down
 
 .PHONY: dev
-dev: envs $(ENVS)/dev/.ready
+dev: envs train-env $(ENVS)/dev/.ready
 
 .PHONY: lint
 lint: $(ENVS)/dev/.ready ## ruff, mypy --strict, import rules

@@ -127,28 +127,30 @@ def parse(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def train(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu or generator")]) -> None:
     """Train the encoder or the generator by its recipe."""
-    _in_environment({"nlu": ("nlu", "nlu.train"), "generator": ("vllm", "generation.train")}, what, context.args)
+    _in_environment({"nlu": ("nlu", "nlu.train"), "generator": ("train", "generation.train")}, what, context.args)
 
 
 @app.command(name="eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu, triage or numbers")]) -> None:
-    """Measure the encoder, the decision of all layers, or the reading of numbers, quantities and times, on labelled messages."""
+def evaluate(context: typer.Context, what: Annotated[str, typer.Argument(help="nlu, triage, generation, numbers or deid")]) -> None:
+    """Measure the encoder, the decision, the drafts, the reading of numbers and times, or the de-identification, on labelled texts."""
     from aftercare.bench.instance import throwaway_service
     from aftercare.commands.up import running_state
 
     known = {
         "nlu": ("nlu", "aftercare.evaluation.understanding"),
         "triage": ("app", "aftercare.evaluation.decisions"),
+        "generation": ("app", "aftercare.evaluation.generation"),
         "numbers": ("app", "aftercare.commands.numbers"),
+        "deid": ("train", "generation.deidentify"),
     }
-    starts = what == "triage" and not _HELP.intersection(context.args) and running_state() is None
+    starts = what in ("triage", "generation") and not _HELP.intersection(context.args) and running_state() is None
     with throwaway_service() if starts else nullcontext(dict(os.environ)) as environment:
         _in_environment(known, what, context.args, environment)
 
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="reply, dispatch, ingest or nlu")],
+    name: Annotated[str, typer.Argument(help="reply, dispatch, ingest, nlu or generation")],
     check_ins: Annotated[int, typer.Option(help="reply: how many check-ins are run on each way.", min=1)] = 20,
     contacts: Annotated[int, typer.Option(help="dispatch: how many contacts are sent on each way; ingest: how many go out meanwhile.", min=10)] = 1000,
     webhooks: Annotated[int, typer.Option(help="ingest: how many are posted on each way.", min=100)] = 3000,
@@ -156,6 +158,7 @@ def bench(
     rounds: Annotated[int, typer.Option(help="nlu: how many times each way is measured, in turn.", min=1)] = 7,
     engines: Annotated[bool, typer.Option("--engines", help="nlu: compare the ways to run the encoder instead.")] = False,
     threads: Annotated[int, typer.Option(help="nlu: threads of a forward.", min=1)] = 2,
+    reports: Annotated[int, typer.Option(help="generation: how many are drafted at each concurrency, in each of three rounds.", min=32)] = 64,
     database: Annotated[str, typer.Option(help="An empty PostgreSQL database for the service to measure; without one SQLite.")] = "",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
@@ -175,11 +178,14 @@ def bench(
         "dispatch": (["--contacts", str(contacts), "--enrollments", str(enrollments)], {"AFTERCARE_SMS_PER_SECOND": "10000"}),
         "ingest": (["--webhooks", str(webhooks), "--contacts", str(contacts)], {"AFTERCARE_SMS_PER_SECOND": "10000"}),
     }
-    if name not in benchmarks:
-        raise CommandFailed(f"there is no benchmark {name!r}; choose one of {', '.join(benchmarks)}, nlu")
-    arguments, variables = benchmarks[name]
-    with throwaway_service(AFTERCARE_DATABASE_URL=database, **variables) as environment:
-        answer = run_in(environment, f"aftercare.bench.{name}", *arguments)
+    if name == "generation":  # vLLM alone
+        answer = run_in(dict(os.environ), "aftercare.bench.generation", "--requests", str(reports))
+    elif name in benchmarks:
+        arguments, variables = benchmarks[name]
+        with throwaway_service(AFTERCARE_DATABASE_URL=database, **variables) as environment:
+            answer = run_in(environment, f"aftercare.bench.{name}", *arguments)
+    else:
+        raise CommandFailed(f"there is no benchmark {name!r}; choose one of {', '.join([*benchmarks, 'nlu', 'generation'])}")
     print(answer if as_json else "", end="")
     if not as_json:
         _out.print_json(answer)
@@ -241,5 +247,5 @@ def _in_environment(known: dict[str, tuple[str, str]], what: str, args: list[str
     environment, module = known[what]
     python = settings().home / "envs" / environment / "bin/python"
     if not python.exists():
-        raise CommandFailed(f"the environment {environment} is missing; run `make envs`")
+        raise CommandFailed(f"the environment {environment} is missing; run `make {'train-env' if environment == 'train' else 'envs'}`")
     raise typer.Exit(subprocess.call([str(python), "-m", module, *args], cwd=ROOT, env=variables))  # noqa: S603

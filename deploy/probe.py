@@ -24,7 +24,7 @@ LIMIT_S = 10
 def generates() -> bool:
     """Asks vLLM for one token: its health page stays green when its engine is stuck."""
     token = os.environ.get("VLLM_API_KEY") or TOKEN_FILE.read_text().partition("=")[2].strip()
-    body = json.dumps({"model": "aftercare-reference", "prompt": "I feel", "max_tokens": 1}).encode()
+    body = json.dumps({"model": os.environ.get("AFTERCARE_VLLM_MODEL") or "aftercare-reference", "prompt": "I feel", "max_tokens": 1}).encode()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     with urllib.request.urlopen(urllib.request.Request(VLLM, body, headers), timeout=LIMIT_S) as answer:
         return bool(json.load(answer)["choices"])

@@ -2,71 +2,82 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from generation.figures import Figures
+from generation.recipe import Recipe
 
-@dataclass
-class Figures:
-    """Counts over the held-out messages; `serious` are those labelled urgent or emergency and answered in the schema."""
-
-    messages: int = 0
-    self_care: int = 0
-    right: int = 0
-    under: int = 0
-    serious: int = 0
-    serious_seen: int = 0
-    malformed: int = 0
-    longest_answer: int = 0
-
-    def summary(self) -> str:
-        """The figures in one line."""
-        return (
-            f"{self.messages} held-out messages: acuity right {_share(self.right, self.messages)}, "
-            f"too low {_share(self.under, self.messages)}, "
-            f"urgent or emergency seen as such {_share(self.serious_seen, self.serious)}, "
-            f"not in the schema {_share(self.malformed, self.messages)}, longest answer {self.longest_answer} tokens"
-        )
+_SCRATCH = """It exists so that the true path (vLLM, structured output, client, guard, triage) runs on any machine without a download. It knows nothing beyond
+its training messages and is **not** fit to decide about patients: its vote can only raise what the rules and the encoder say, a wide disagreement goes to a
+person, and its words leave only where the guard finds them backed by approved advice. Serve a real base model for real use (`docs/generation.md`)."""
+_TUNED = """It drafts a triage that the rules, the encoder and the guard stand around: its vote can only raise what they say, a wide disagreement
+goes to a person, and its words leave only where the guard finds them backed by approved advice. It must not be used without them, and not before
+clinicians have reviewed it on messages of the patients it is meant for."""
 
 
-def write_card(path: Path, *, recipe_name: str, parameters: int, steps: int, taught: int, held_out: list[str], figures: Figures) -> None:
+def write_card(
+    path: Path, *, recipe: Recipe, recipe_path: Path, parameters: int, steps: int, data: dict[str, dict[str, int]], before: Figures | None, after: Figures
+) -> None:
     """Writes the card to `path`."""
+    kind = f"{recipe.base}, fine-tuned" if recipe.base else "a Llama-architecture model with its own byte-level tokenizer, trained from scratch"
+    sources = [
+        "this project's labelled corpora (`nlu/corpora`, invented voices)" if recipe.data.voices else "",
+        "the red-flag rules' own examples" if recipe.data.rules else "",
+        f"{recipe.data.graph} reports composed from the knowledge graph" if recipe.data.graph else "",
+        f"`{recipe.data.jsonl.name}`" if recipe.data.jsonl else "",
+    ]
     path.write_text(
-        f"""# Aftercare reference triage model
+        f"""# {recipe.name}
 
-A Llama-architecture model of {parameters:,} parameters with a byte-level BPE tokenizer, trained from scratch by `generation/train.py`
-with `generation/recipes/{recipe_name}` ({steps} steps) on {taught} messages: this project's own labelled corpora (`nlu/corpora/voices`) and
-the examples of its red-flag rules. It reads a patient's report with its context, findings and candidate advice, and writes the
-JSON of `TriageDraft`.
+{kind[0].upper()}{kind[1:]} ({parameters:,} parameters) by `aftercare train generator --recipe {recipe_path.name}`: seed {recipe.seed}, {steps} steps of
+{recipe.training.batch * recipe.training.accumulate} examples. It reads a patient's report with its context, findings and candidate advice, and
+writes the JSON of `TriageDraft`. Trained on {", ".join(each for each in sources if each)}{", de-identified" if recipe.data.deidentify else ""};
+the loss over time is in `curve.csv`.
 
 ## What it is for
 
-It exists so that the true path (vLLM, structured output, client, triage) runs on any machine without a download. It is **not** fit to
-decide about patients: its vote can only raise what the rules and the encoder say, and a wide disagreement goes to a person.
-Point `AFTERCARE_VLLM_URL` at an instruct model for real use.
+{_TUNED if recipe.base else _SCRATCH}
+
+## Data
+
+| split | writers | messages | emergency | urgent | routine | self_care |
+| --- | --- | --- | --- | --- | --- | --- |
+{_splits(data)}
+
+No writer is in two splits, and no message of five words or more is worded as one held out (both are checked by every run).
 
 ## Measured
 
-On the voices {", ".join(held_out)}, which it was never trained on, greedily and without a grammar, rounded to bfloat16:
+On the {after.messages} messages of the test split, greedily and without a grammar, weights rounded as exported:
 
-| measure | value |
-| --- | --- |
-| messages | {figures.messages} |
-| acuity right | {_share(figures.right, figures.messages)} |
-| labelled self_care (what always saying so would get right) | {_share(figures.self_care, figures.messages)} |
-| acuity too low | {_share(figures.under, figures.messages)} |
-| urgent or emergency seen as urgent or emergency | {_share(figures.serious_seen, figures.serious)} |
-| answers outside the schema | {_share(figures.malformed, figures.messages)} |
-| longest answer | {figures.longest_answer} tokens |
+| measure | {"before | after" if before else "value"} |
+| --- | --- |{" --- |" if before else ""}
+{_figures(before, after)}
+
+Longest answer: {after.longest_answer} tokens.
 
 ## Limits
 
-English, with a little Spanish; surgical follow-up only; written by a few authors in invented voices, not by patients. The findings
-it names come from the lexicon's findings in its prompt. It has no knowledge beyond these messages.
+Mostly English, with a little Spanish. The corpora are invented voices, not patients. Labels of red flags come from the project's own rules and
+labels of advice from its own retrieval, so the model learns their mistakes as well.
 """,
         encoding="utf-8",
     )
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "not measured"
+def _splits(data: dict[str, dict[str, int]]) -> str:
+    fields = ("writers", "messages", "emergency", "urgent", "routine", "self_care")
+    return "\n".join(f"| {name} | {' | '.join(str(told[field]) for field in fields)} |" for name, told in data.items())
+
+
+def _figures(before: Figures | None, after: Figures) -> str:
+    earlier = before.shares() if before else {}
+    rows = []
+    for name, share in after.shares().items():
+        values = [*([_percent(earlier[name])] if before else []), _percent(share)]
+        rows.append(f"| {name} | {' | '.join(values)} |")
+    return "\n".join(rows)
+
+
+def _percent(share: float | None) -> str:
+    return "not measured" if share is None else f"{share:.1%}"

@@ -16,23 +16,20 @@ import signal
 import subprocess
 import sys
 import time
-from hashlib import sha256
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from generation.served import COMPLETED, ServeInvalid, check_adapter, check_model, check_version, model_folder, weights_hash
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = Path(__file__).with_name("serve.yaml")
 STOP_S = 15.0
 """How long vLLM may take to stop before it is killed."""
-_HASHED = 8 << 20
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-
-
-class ServeInvalid(Exception):
-    """The serving configuration is broken or names no such profile; the message says what to correct."""
 
 
 class StructuredOutputs(BaseModel):
@@ -47,6 +44,7 @@ class ServeConfig(BaseModel):
     """A profile of `serve.yaml`, merged over `common`."""
 
     model_config = ConfigDict(extra="forbid")
+    vllm: str
     model: str
     served_model_name: str
     host: str
@@ -60,6 +58,7 @@ class ServeConfig(BaseModel):
     executor: str | None = None
     gpu_memory_utilization: float | None = Field(default=None, gt=0, lt=1)
     tensor_parallel_size: int = Field(default=1, ge=1)
+    data_parallel_size: int = Field(default=1, ge=1)
     max_loras: int = Field(default=0, ge=0)
     max_lora_rank: int = Field(default=16, ge=1)
     loras: dict[str, str] = Field(default_factory=dict)
@@ -67,8 +66,8 @@ class ServeConfig(BaseModel):
 
     @property
     def model_path(self) -> Path:
-        """Where the model's files are."""
-        return ROOT / self.model
+        """Where the model's files are: a folder, or a hub name's copy in this machine's cache. Raises `ServeInvalid`."""
+        return model_folder(self.model)
 
     @property
     def versioned_name(self) -> str:
@@ -76,7 +75,10 @@ class ServeConfig(BaseModel):
         return f"{self.served_model_name}@{weights_hash(self.model_path)}"
 
     def command(self) -> list[str]:
-        """vLLM's command line. Raises `ServeInvalid` where the model's files are missing."""
+        """vLLM's command line. Raises `ServeInvalid` where the model's files, its chat template or an adapter do not fit."""
+        check_model(self.model_path, chat=self.served_model_name != COMPLETED)
+        for name, folder in self.loras.items():
+            check_adapter(name, ROOT / folder, self.model_path, self.max_lora_rank)
         line = [
             *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
             *("--model", str(self.model_path)),
@@ -95,43 +97,48 @@ class ServeConfig(BaseModel):
             line += ["--distributed-executor-backend", self.executor]
         if self.gpu_memory_utilization is not None:
             line += ["--gpu-memory-utilization", str(self.gpu_memory_utilization)]
-        if self.loras:
+        if self.data_parallel_size > 1:
+            line += ["--data-parallel-size", str(self.data_parallel_size)]
+        if self.loras and not self.max_loras:
+            raise ServeInvalid("loras: there are adapters but no slots for them; set max_loras to at least 1")
+        if self.max_loras:
             line += ["--enable-lora", "--max-loras", str(self.max_loras), "--max-lora-rank", str(self.max_lora_rank)]
+        if self.loras:
             line += ["--lora-modules", *(f"{name}={ROOT / folder}" for name, folder in sorted(self.loras.items()))]
         return line
 
 
-def read_config(profile: str, *, host: str | None = None, port: int | None = None, model: str | None = None, path: Path = CONFIG) -> ServeConfig:
-    """The configuration of `profile`, with the host, port and model of this start. Raises `ServeInvalid`."""
+def read_config(
+    profile: str,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    model: str | None = None,
+    name: str | None = None,
+    settings: Sequence[str] = (),
+    path: Path = CONFIG,
+) -> ServeConfig:
+    """The configuration of `profile`, with what this start says instead; `settings` are of the form key=value.
+
+    A model that is given is served under `name`, or its folder's name. Raises `ServeInvalid`.
+    """
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     if profile not in raw["profiles"]:
         raise ServeInvalid(f"{path.name}: no profile {profile!r}; there are {', '.join(sorted(raw['profiles']))}")
     common, special = raw["common"], raw["profiles"][profile]
     merged = common | special | {"environment": common.get("environment", {}) | special.get("environment", {})}
-    merged |= {key: value for key, value in (("host", host), ("port", port), ("model", model)) if value is not None}
+    named = name or (Path(model).name if model else None)
+    merged |= {key: value for key, value in (("host", host), ("port", port), ("model", model), ("served_model_name", named)) if value is not None}
+    for setting in settings:
+        key, given, value = setting.partition("=")
+        if not given:
+            raise ServeInvalid(f"--set {setting}: write key=value, such as --set max_num_seqs=32")
+        merged[key] = yaml.safe_load(value)
     try:
         return ServeConfig.model_validate(merged)
     except ValidationError as error:
         problem = error.errors()[0]
         raise ServeInvalid(f"{path.name}: profile {profile}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
-
-
-def weights_hash(folder: Path) -> str:
-    """Eight hex digits over the files' names, sizes, first and last 8 MiB (a large model's start must not wait).
-
-    Raises `ServeInvalid` where there are none.
-    """
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("config.json"), *folder.glob("tokenizer.json")])
-    if not any(file.suffix == ".safetensors" for file in files):
-        raise ServeInvalid(f"no model in {folder}; train one with `python -m generation.train` or set --model")
-    digest = sha256()
-    for file in files:
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            digest.update(f"{file.name} {size}".encode() + opened.read(_HASHED))
-            opened.seek(max(0, size - _HASHED))
-            digest.update(opened.read(_HASHED))
-    return digest.hexdigest()[:8]
 
 
 def keep(command: list[str], environment: dict[str, str]) -> int:
@@ -185,14 +192,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="cpu", help="cpu or gpu (default: cpu)")
     parser.add_argument("--host", help="address to listen on; default: the profile's")
     parser.add_argument("--port", type=int, help="port on that address")
-    parser.add_argument("--model", help="folder of a model; default: the reference model")
+    parser.add_argument("--model", help="folder or hub name of a model; default: the reference model")
+    parser.add_argument("--name", help="the name it is served under; default: its folder's")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the profile instead of the file's")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--print", action="store_true", help="show the command and the environment")
     action.add_argument("--exec", action="store_true", help="start vLLM and keep it; the API key is read from VLLM_API_KEY")
     chosen = parser.parse_args(arguments)
     try:
-        config = read_config(chosen.profile, host=chosen.host, port=chosen.port, model=chosen.model)
+        config = read_config(chosen.profile, host=chosen.host, port=chosen.port, model=chosen.model, name=chosen.name, settings=chosen.set)
         command = config.command()
+        if chosen.exec:
+            check_version(config.vllm)
     except ServeInvalid as error:
         print(error, file=sys.stderr)
         return 2
@@ -200,7 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(config.environment, indent=2))
         print(shlex.join(command))
         return 0
-    return keep(command, config.environment)
+    runtime_loras = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"} if config.max_loras else {}
+    return keep(command, config.environment | runtime_loras)
 
 
 if __name__ == "__main__":

@@ -1,263 +1,290 @@
-"""Trains the reference model from scratch on our own corpora: `python -m generation.train`, in the env vllm.
+"""The generator's training, its stages in order: `aftercare train generator --recipe R [--base PATH]`, in the environment train.
 
-The stages: examples, tokenizer, model, check on the held-out voices, and the files under `generation/weights/` with their card.
+1 data, 2 task format, 3 settings, 4 training, 5 evaluation before and after, export for vLLM, model card and registry. What comes out is a candidate;
+`--promote VERSION` lets it through the gate or says why not. On several GPUs: `accelerate launch -m generation.train …` or `torchrun -m generation.train …`.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
+import os
 import random
 import shutil
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
-from care.acuity import Acuity
-from care.triage.model import PatientContext
-from generation.card import Figures, write_card
-from generation.examples import VOICES, Labelled, example, joined, misspelt, read_voices, rule_examples, some_context
-from generation.prompt import END, MARKS, DraftMalformed, answer, completion_prompt, read_draft
+from care.knowledge import knowledge
+from care.understanding import Frozen
+from generation.card import write_card
+from generation.corpus import (
+    CORPORA,
+    Corpus,
+    CorpusInvalid,
+    Labelled,
+    cleaned,
+    contradictions,
+    describe,
+    graph_messages,
+    read_lines,
+    read_voices,
+    rule_messages,
+)
+from generation.examples import Example, example, varied
+from generation.figures import Figures
+from generation.prompt import PROMPT_VERSION, answer, completion_prompt
+from generation.recipe import RECIPES, BaseInvalid, Recipe, RecipeInvalid, read_recipe
+from generation.registry import REGISTRY, Entry, GateClosed, RegistryInvalid, State, folder_of, promote, read_registry, register, relative
+from generation.served import ROOT, weights_hash
 
-HERE = Path(__file__).parent
-PAD = "<|pad|>"
-_IGNORED = -100
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TokenizerPart(_Part):
-    """How the tokenizer is made."""
-
-    vocabulary: int = Field(ge=300)
-
-
-class ModelPart(_Part):
-    """The model's shape."""
-
-    hidden: int
-    layers: int
-    heads: int
-    key_value_heads: int
-    feed_forward: int
-    positions: int
+_progress = Console(stderr=True)
+HOME = Path(os.environ.get("AFTERCARE_HOME", ROOT / "var"))
 
 
-class ExamplesPart(_Part):
-    """How messages are varied; shares between 0 and 1."""
+def gather(recipe: Recipe) -> Corpus:
+    """Stage 1: the messages, de-identified, normalised, label-checked and split. Raises `CorpusInvalid`."""
+    part, rng = recipe.data, random.Random(recipe.seed)  # noqa: S311 - variety, not secrecy
+    corpora = [read_voices()] if part.voices else []
+    if part.jsonl:
+        corpora.append(read_lines(part.jsonl, part.validation, part.test, recipe.seed))
+    clean = None
+    if part.deidentify:
+        from generation.deidentify import deidentifier
 
-    joined: float
-    misspelt: float
-    known_context: float
-    rules: bool
-    shares: dict[Acuity, float]
-
-
-class TrainingPart(_Part):
-    """How long and how fast the model learns."""
-
-    minutes: float = Field(gt=0)
-    threads: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    dropout: float
-    acuity_weight: float
-
-
-class Recipe(_Part):
-    """A training run, as a file of `generation/recipes/` says it."""
-
-    seed: int
-    held_out: list[str]
-    tokenizer: TokenizerPart
-    model: ModelPart
-    examples: ExamplesPart
-    training: TrainingPart
+        clean = deidentifier().clean
+    splits: list[list[Labelled]] = []
+    for split in ("train", "validation", "test"):
+        messages = cleaned((message for corpus in corpora for message in getattr(corpus, split)), clean)
+        if split == "train" and (wrong := contradictions(messages)):
+            _progress.print(f"{len(wrong)} training messages labelled below their red flag are left out")
+            messages = [message for message in messages if message not in wrong]
+        splits.append(messages)
+    held_out = {message.text for split in splits[1:] for message in split}
+    made = [*(rule_messages() if part.rules else []), *graph_messages(part.graph, rng)]
+    corpus = Corpus([*splits[0], *(message for message in made if message.text not in held_out)], splits[1], splits[2])
+    corpus.check()
+    return corpus
 
 
-@dataclass
-class Stream:
-    """An endless stream of varied examples, as prompt and answer."""
+class Prepared(Frozen):
+    """Stages 1 and 2 of a run: what is learned, what training is checked by, what it is measured on, and the splits as they are told."""
 
-    messages: list[Labelled]
-    part: ExamplesPart
-    rng: random.Random
-
-    def __post_init__(self) -> None:
-        self.by_voice: dict[str, list[Labelled]] = {}
-        for message in self.messages:
-            self.by_voice.setdefault(message.voice, []).append(message)
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        levels, shares = zip(*self.part.shares.items(), strict=True)
-        by_acuity = {level: [message for message in self.messages if message.acuity is level] for level in levels}
-        while True:
-            level = self.rng.choices(levels, shares)[0]
-            if by_acuity[level]:
-                yield self.varied(self.rng.choice(by_acuity[level]))
-
-    def varied(self, message: Labelled) -> tuple[str, str]:
-        """One example of `message`, varied by chance."""
-        rng = self.rng
-        if rng.random() < self.part.joined:
-            message = joined(message, rng.choice(self.by_voice[message.voice]), rng)
-        if rng.random() < self.part.misspelt:
-            message = Labelled(message.voice, misspelt(message.text, rng), message.intents, message.acuity)
-        context = some_context(rng) if rng.random() < self.part.known_context else PatientContext()
-        made = example(message, context, rng)
-        return completion_prompt(made.request), answer(made.draft)
+    key: str
+    data: dict[str, dict[str, int]]
+    taught: list[Example]
+    checked: list[Example]
+    asked: list[Example]
 
 
-def make_tokenizer(texts: list[str], part: TokenizerPart) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on `texts`, with our marks as single tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=part.vocabulary,
-        special_tokens=[PAD, END, *MARKS],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+def prepare(recipe: Recipe, work: Path) -> Prepared:
+    """The examples of a run. They are kept in `work` and taken from there while recipe, corpora, knowledge and prompt stay as they are."""
+    kept, key = work / "examples.json", _key(recipe)
+    if kept.exists() and (found := Prepared.model_validate_json(kept.read_bytes())).key == key:
+        return found
+    corpus = gather(recipe)
+    rng = random.Random(recipe.seed)  # noqa: S311
+    drawn = itertools.islice(varied(corpus.train, recipe.data, rng), recipe.data.examples)
+    taught = [example(message, rng) for message in track(drawn, "examples", total=recipe.data.examples, console=_progress)]
+    checked, asked = ([example(message) for message in messages] for messages in (corpus.validation, corpus.test))
+    made = Prepared(key=key, data=describe(corpus), taught=taught, checked=checked, asked=asked)
+    kept.write_text(made.model_dump_json(), encoding="utf-8")
+    return made
+
+
+def _key(recipe: Recipe) -> str:
+    """A hash of all that examples are made of."""
+    digest = sha256(f"{recipe.seed} {recipe.data.model_dump_json()} {knowledge().version} {PROMPT_VERSION}".encode())
+    files = [*sorted(CORPORA.rglob("*.yaml")), *([recipe.data.jsonl] if recipe.data.jsonl else []), Path(__file__).with_name("examples.py")]
+    for file in files:
+        digest.update(file.read_bytes() if file.exists() else b"")
+    return digest.hexdigest()
+
+
+def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, resume: bool) -> Entry | None:
+    """The whole run; the candidate's entry in the registry, None in a process beside the main one."""
+    import torch
+    from accelerate import PartialState
+
+    from generation.measure import measure
+    from generation.task import Format
+    from generation.tuning import load, train
+
+    work = HOME / "training" / recipe.name
+    work.mkdir(parents=True, exist_ok=True)
+    state = PartialState(cpu=recipe.training.device == "cpu" or not torch.cuda.is_available())
+    if not resume and state.is_main_process:
+        for old in (*work.glob("checkpoint-*"), work / "curve.csv", work / "tensorboard"):
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    with state.main_process_first():
+        examples = prepare(recipe, work)
+    taught, checked, asked, told = examples.taught, spread(examples.checked, 200), spread(examples.asked, recipe.evaluation.messages), examples.data
+    _progress.print(json.dumps(told))
+    model, tokenizer = load(recipe, [completion_prompt(each.request) + answer(each.draft) for each in taught])
+    form = Format(tokenizer, recipe.format)
+    before = measure(model, form, asked) if recipe.evaluation.before and recipe.base and state.is_main_process else None
+    encoded = [each for each in map(form.encoded, taught) if each is not None]
+    if not encoded:
+        raise RecipeInvalid(f"{recipe_path}: format.max_tokens: none of {len(taught)} examples is as short as {recipe.format.max_tokens} tokens; raise it")
+    _progress.print(f"{len(encoded)} examples ({len(taught) - len(encoded)} too long), {sum(weight.numel() for weight in model.parameters()):,} parameters")
+    trained, steps = train(recipe, model, tokenizer, encoded, [each for each in map(form.encoded, checked) if each is not None], work, resume=resume)
+    if not state.is_main_process:
+        return None
+    trained = trained.to(getattr(torch, recipe.export.dtype))
+    fresh = HOME / "models" / f"{recipe.name}.new"
+    export(trained, tokenizer, recipe, fresh, work)
+    weights = weights_hash(fresh)
+    folder = out or HOME / "models" / f"{recipe.name}-{weights}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.move(fresh, folder)
+    after = measure(trained.to(torch.float32) if trained.device.type == "cpu" else trained, form, asked)
+    compare(before, after)
+    parameters = sum(weight.numel() for weight in trained.parameters())
+    write_card(folder / "model-card.md", recipe=recipe, recipe_path=recipe_path, parameters=parameters, steps=steps, data=told, before=before, after=after)
+    entry = Entry(
+        version=f"{recipe.name}-{weights}",
+        name=recipe.name,
+        recipe=relative(recipe_path),
+        base=recipe.base,
+        folder=relative(folder),
+        install=recipe.export.install,
+        weights=weights,
+        prompt=PROMPT_VERSION,
+        trained=datetime.now(UTC).date().isoformat(),
+        parameters=parameters,
+        steps=steps,
+        state=State.CANDIDATE,
+        measured_on=_hash_of(asked),
+        figures=after,
+        before=before,
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False)
+    register(entry, registry)
+    return entry
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> LlamaForCausalLM:
-    """A Llama of the recipe's shape with fresh weights."""
-    shape = recipe.model
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=shape.hidden,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.key_value_heads,
-            intermediate_size=shape.feed_forward,
-            max_position_embeddings=shape.positions,
-            attention_dropout=recipe.training.dropout,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.convert_tokens_to_ids(END),
-            pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
-        )
+def measure_again(version: str, registry: Path) -> Entry:
+    """A version's figures on the test messages as they are now, in its entry and card. Raises `RegistryInvalid`."""
+    import torch
+
+    from generation.measure import measure
+    from generation.task import Format
+    from generation.tuning import load_trained
+
+    entry = read_registry(registry).entry(version)
+    recipe = read_recipe(ROOT / entry.recipe)
+    corpus = gather(recipe)
+    asked = spread([example(message) for message in corpus.test], recipe.evaluation.messages)
+    if recipe.training.threads:
+        torch.set_num_threads(recipe.training.threads)
+    folder = folder_of(entry)
+    model, tokenizer = load_trained(folder, entry.base)
+    figures = measure(model, Format(tokenizer, recipe.format), asked)
+    compare(entry.figures, figures)
+    entry = entry.model_copy(update={"figures": figures, "measured_on": _hash_of(asked), "prompt": PROMPT_VERSION})
+    write_card(
+        folder / "model-card.md",
+        recipe=recipe,
+        recipe_path=ROOT / entry.recipe,
+        parameters=entry.parameters,
+        steps=entry.steps,
+        data=describe(corpus),
+        before=entry.before,
+        after=figures,
     )
+    register(entry, registry)
+    return entry
 
 
-def batch_of(pairs: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast, acuity_weight: float) -> tuple[Any, Any, Any]:
-    """Token ids, labels (the answer's tokens only) and weights of a batch, padded on the right."""
-    rows, labels, weights = [], [], []
-    for prompt, wanted in pairs:
-        asked = tokenizer(prompt)["input_ids"]
-        cut = wanted.index(",")
-        said, rest = tokenizer(wanted[:cut])["input_ids"], tokenizer(wanted[cut:] + END)["input_ids"]
-        rows.append(asked + said + rest)
-        labels.append([_IGNORED] * len(asked) + said + rest)
-        weights.append([0.0] * len(asked) + [acuity_weight] * len(said) + [1.0] * len(rest))
-    longest = max(len(row) for row in rows)
-    pad = tokenizer.pad_token_id
-
-    def padded(lists: list[list[Any]], filler: Any) -> Any:
-        return torch.tensor([row + [filler] * (longest - len(row)) for row in lists])
-
-    return padded(rows, pad), padded(labels, _IGNORED), padded(weights, 0.0)
+def _hash_of(asked: list[Example]) -> str:
+    """A hash of what the figures rest on."""
+    measured = ((each.request.model_dump_json(), each.draft.acuity, each.draft.findings, each.draft.advice) for each in asked)
+    return sha256("".join(map(str, measured)).encode()).hexdigest()[:12]
 
 
-def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, stream: Stream, part: TrainingPart) -> int:
-    """Trains for the recipe's minutes; returns the number of steps."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=part.learning_rate, weight_decay=part.weight_decay, betas=(0.9, 0.98))
-    pairs, began, step = iter(stream), time.monotonic(), 0
-    model.train()
-    while (done := (time.monotonic() - began) / (part.minutes * 60)) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = part.learning_rate * min(1.0, (step + 1) / part.warmup_steps) * (1 - done)
-        ids, labels, weights = batch_of([next(pairs) for _ in range(part.batch)], tokenizer, part.acuity_weight)
-        hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
-        asked = labels[:, 1:] != _IGNORED
-        losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[asked]), labels[:, 1:][asked], reduction="none")
-        weight = weights[:, 1:][asked]
-        loss = (losses * weight).sum() / weight.sum()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        if step % 50 == 0:
-            print(f"step {step}: {done:.0%} of the time, loss {loss.item():.3f}", flush=True)
-    return step
+def spread(examples: list[Example], most: int | None) -> list[Example]:
+    """At most `most` of the examples, evenly over all."""
+    return examples if most is None or most >= len(examples) else [examples[at * len(examples) // most] for at in range(most)]
 
 
-def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, messages: list[Labelled]) -> Figures:
-    """How the model answers `messages`, greedily and without a grammar."""
-    model.eval()
-    figures = Figures(messages=len(messages))
-    for message in messages:
-        wanted = example(message, PatientContext(protocol="knee_replacement", day=3))
-        ids = tokenizer(completion_prompt(wanted.request), return_tensors="pt")["input_ids"]
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=240, do_sample=False)[0, ids.shape[1] :]
-        figures.longest_answer = max(figures.longest_answer, len(out))
-        figures.self_care += message.acuity is Acuity.SELF_CARE
-        try:
-            draft = read_draft(tokenizer.decode(out, skip_special_tokens=True))
-        except DraftMalformed:
-            figures.malformed += 1
-            continue
-        figures.right += draft.acuity is wanted.draft.acuity
-        serious = wanted.draft.acuity in (Acuity.EMERGENCY, Acuity.URGENT)
-        figures.serious += serious
-        figures.serious_seen += serious and draft.acuity in (Acuity.EMERGENCY, Acuity.URGENT)
-        figures.under += draft.acuity.rank < wanted.draft.acuity.rank
-    return figures
+def export(trained: Any, tokenizer: Any, recipe: Recipe, folder: Path, work: Path) -> None:
+    """The files that vLLM loads, with the tokenizer and the training's curve."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if recipe.settings.lora is not None and recipe.export.kind == "merged":
+        trained = trained.merge_and_unload()
+    trained.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    shutil.copy(work / "curve.csv", folder / "curve.csv")
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes for its owner alone; vLLM runs as somebody else
+
+
+def compare(before: Figures | None, after: Figures) -> None:
+    """The figures side by side."""
+    table = Table("", "before", "after", title=f"{after.messages} held-out messages")
+    for name, share in after.shares().items():
+        earlier = before.shares()[name] if before else None
+        table.add_row(name, *("-" if value is None else f"{value:.3f}" for value in (earlier, share)))
+    Console().print(table)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m generation.train", description="Trains the reference triage model.")
-    parser.add_argument("--recipe", type=Path, default=HERE / "recipes" / "reference.yaml")
-    parser.add_argument("--voices", type=Path, default=VOICES)
-    parser.add_argument("--out", type=Path, default=HERE / "weights")
+    """The command line; 2 where something given is broken, 1 where the gate stays closed."""
+    parser = argparse.ArgumentParser(prog="aftercare train generator", description="Fine-tune the triage model by a recipe, or promote a candidate.")
+    parser.add_argument("--recipe", type=Path, default=RECIPES / "reference.yaml", help="a file, or the name of one of generation/recipes/")
+    parser.add_argument("--base", help="folder or hub name of a causal model, instead of the recipe's")
+    parser.add_argument("--jsonl", type=Path, help='lines of {"text", "acuity", "patient"} to learn from, with or instead of the recipe\'s data')
+    parser.add_argument("--out", type=Path, help="where the model goes (default: var/models/VERSION)")
     parser.add_argument("--minutes", type=float, help="instead of the recipe's")
+    parser.add_argument("--prepare", action="store_true", help="make the examples (stages 1 and 2) and stop")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--registry", type=Path, default=REGISTRY, help="default: generation/registry.yaml")
+    parser.add_argument("--measure", metavar="VERSION", help="measure a version of the registry again, on the messages as they are now")
+    parser.add_argument("--promote", metavar="VERSION", help="let a candidate of generation/registry.yaml through the gate")
     chosen = parser.parse_args(arguments)
-    recipe = Recipe.model_validate(yaml.safe_load(chosen.recipe.read_text(encoding="utf-8")))
-    training = recipe.training.model_copy(update={"minutes": chosen.minutes or recipe.training.minutes})
-    torch.set_num_threads(training.threads)
-    torch.manual_seed(recipe.seed)
-    messages = read_voices(chosen.voices)
-    taught = [message for message in messages if message.voice not in recipe.held_out] + (rule_examples() if recipe.examples.rules else [])
-    held_out = [message for message in messages if message.voice in recipe.held_out]
-    stream = Stream(taught, recipe.examples, random.Random(recipe.seed))  # noqa: S311 - variety, not secrecy
-    tokenizer = make_tokenizer([part for message in taught for _ in range(4) for part in stream.varied(message)], recipe.tokenizer)
-    model = make_model(tokenizer, recipe)
-    parameters = sum(weight.numel() for weight in model.parameters())
-    print(f"{len(taught)} messages to learn from, {len(held_out)} held out; {parameters:,} parameters", flush=True)
-    steps = train(model, tokenizer, stream, training)
-    figures = measure(model.to(torch.bfloat16).to(torch.float32), tokenizer, held_out)
-    shutil.rmtree(chosen.out, ignore_errors=True)
-    model.to(torch.bfloat16).save_pretrained(chosen.out)
-    tokenizer.save_pretrained(chosen.out)
-    write_card(
-        chosen.out / "model-card.md",
-        recipe_name=chosen.recipe.name,
-        parameters=parameters,
-        steps=steps,
-        taught=len(taught),
-        held_out=recipe.held_out,
-        figures=figures,
-    )
-    print(figures.summary(), flush=True)
+    try:
+        if chosen.measure:
+            print(f"{measure_again(chosen.measure, chosen.registry).version} is measured again")
+            return 0
+        if chosen.promote:
+            print(f"{promote(chosen.promote, chosen.registry).version} is promoted")
+            return 0
+        named = RECIPES / f"{chosen.recipe}.yaml"
+        path = named if named.exists() else chosen.recipe
+        if chosen.prepare:
+            recipe = _given(read_recipe(path), chosen)
+            work = HOME / "training" / recipe.name
+            work.mkdir(parents=True, exist_ok=True)
+            print(json.dumps(prepare(recipe, work).data))
+            return 0
+        entry = run(_given(read_recipe(path), chosen), path, chosen.out, chosen.registry, resume=chosen.resume)
+        if entry is not None:
+            print(f"{entry.version} is a candidate")
+    except GateClosed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (RecipeInvalid, BaseInvalid, CorpusInvalid, RegistryInvalid) as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
+
+
+def _given(recipe: Recipe, chosen: argparse.Namespace) -> Recipe:
+    """The recipe with what the command line says instead."""
+    if chosen.base:
+        recipe = recipe.model_copy(update={"base": chosen.base})
+    if chosen.jsonl:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"jsonl": chosen.jsonl})})
+    if chosen.minutes:
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"minutes": chosen.minutes})})
+    return recipe
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def measure(judged: Sequence[Judged], spans: SpanFigures | None = None) -> Figur
     named = [each for each in judged if each.case.intents and each.intents is not None]
     intents = _intents(named)
     return Figures(
-        acuity=_acuity(levelled) if levelled else None,
+        acuity=acuity_figures(levelled) if levelled else None,
         intent_macro_f1=_mean(each.f1 for each in intents.values()),
         intent_micro_f1=_micro(named),
         intents=intents,
@@ -133,7 +133,8 @@ def measure(judged: Sequence[Judged], spans: SpanFigures | None = None) -> Figur
     )
 
 
-def _acuity(judged: Sequence[Judged]) -> AcuityFigures:
+def acuity_figures(judged: Sequence[Judged]) -> AcuityFigures:
+    """The figures of the acuity over judged cases that are labelled with one."""
     emergencies = [each for each in judged if _is_emergency(each)]
     others = [each for each in judged if Acuity.EMERGENCY not in each.case.right]
     today = [each for each in judged if min(level.rank for level in each.case.right) >= Acuity.URGENT.rank]
@@ -210,7 +211,7 @@ def _groups(judged: Sequence[Judged]) -> dict[str, dict[str, AcuityFigures]]:
     for each in judged:
         for kind, name in each.case.groups.items():
             members.setdefault(kind, {}).setdefault(name, []).append(each)
-    return {kind: {name: _acuity(those) for name, those in sorted(by_name.items())} for kind, by_name in members.items()}
+    return {kind: {name: acuity_figures(those) for name, those in sorted(by_name.items())} for kind, by_name in members.items()}
 
 
 def _matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:

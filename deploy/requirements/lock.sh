@@ -10,3 +10,4 @@ compile --python-version 3.11 -c app.txt dev.in -o dev.txt
 compile --python-version 3.11 nlu.in -o nlu.txt
 compile --python-version 3.10 rasa.in -o rasa.txt
 compile --python-version 3.11 --overrides vllm.overrides vllm.in -o vllm.txt
+compile --python-version 3.11 -c vllm.txt train.in -o train.txt

@@ -1,0 +1,111 @@
+"""What each layer brings to the decision: each alone, and the decision without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from care.acuity import Acuity, highest
+from care.graph import complications_for
+from care.knowledge import knowledge
+from care.lexicon import find_symptoms
+from care.triage.model import DraftUnavailable, Layer, PatientContext, Report, Triage, TriageDraft, TriageRequest
+from care.triage.service import TriageService
+from care.understanding import Understanding, UnderstandingUnavailable
+
+DEADLINE_S = 30.0
+"""Longer than a turn's: what is measured here is the decision, not the machine."""
+_LEADING = 0.3
+"""A complication with this share among those that fit is what the graph says; a lesser one no more than that something is there."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What encoder and model answered on a report, kept so that every variant of the decision is made of the same answers."""
+
+    understanding: Understanding
+    draft: TriageDraft | None
+    graphless: TriageDraft | None
+    seconds: float
+    failed: str = ""
+
+
+@dataclass
+class _Kept:
+    """Encoder and model as they answered before; `version` and `prompt_version` are the model's."""
+
+    understanding: Understanding | None
+    said: TriageDraft | None
+    version: str
+    prompt_version: str
+
+    def understand(self, text: str) -> Understanding:
+        if self.understanding is None:
+            raise UnderstandingUnavailable("left out")
+        return self.understanding
+
+    def draft(self, request: TriageRequest, deadline_s: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
+        if self.said is None:
+            raise DraftUnavailable("left out")
+        return self.said
+
+
+def without_graph(request: TriageRequest) -> TriageRequest:
+    """The request with nothing in it that the graph proposes."""
+    return request.model_copy(update={"complications": [], "red_flags": [], "questions": []})
+
+
+def by_graph(text: str, context: PatientContext) -> Acuity:
+    """What the graph alone says of a report: the acuity of the complications that lead, or that there is a complaint that the protocol does not expect."""
+    found = find_symptoms(text)
+    present = [each.id for each in found if not each.negated and not each.elsewhere]
+    if not present:
+        return Acuity.SELF_CARE
+    denied = [each.id for each in found if each.negated]
+    leading = [each.acuity for each in complications_for(present, context.protocol, context.day, denied) if each.score >= _LEADING]
+    plan = knowledge().protocols.get(context.protocol or "")
+    return highest([Acuity.SELF_CARE if plan is not None and set(present) <= set(plan.expected) else Acuity.ROUTINE, *leading])
+
+
+def decisions(text: str, context: PatientContext, said: Said, versions: tuple[str, str]) -> dict[str, Acuity]:
+    """The acuity by each way of deciding: all layers, each alone, and all but each.
+
+    The rules cannot be taken out of the service, which never decides below them: without them the highest vote of the others stands.
+    """
+    decided = decide(text, context, said, versions)
+    votes = {vote.layer: vote for vote in decided.votes}
+    encoder, model = votes[Layer.ENCODER].acuity, votes[Layer.MODEL].acuity
+    return {
+        "all layers": decided.acuity,
+        "rules alone": votes[Layer.RULES].acuity,
+        "encoder alone": encoder,
+        "model alone": model,
+        "graph alone": by_graph(text, context),
+        "without rules": highest([encoder, model]),
+        "without encoder": _decided(text, context, versions, None, said.draft),
+        "without model": _decided(text, context, versions, said.understanding, None),
+        "without graph": _decided(text, context, versions, said.understanding, said.graphless),
+    }
+
+
+def decide(text: str, context: PatientContext, said: Said, versions: tuple[str, str]) -> Triage:
+    """The triage as the service makes it of these answers."""
+    kept = _Kept(said.understanding, said.draft, *versions)
+    return TriageService(kept, kept, knowledge()).assess(Report(text=text, context=context, understanding=said.understanding), DEADLINE_S)
+
+
+def _decided(text: str, context: PatientContext, versions: tuple[str, str], understanding: Understanding | None, draft: TriageDraft | None) -> Acuity:
+    kept = _Kept(understanding, draft, *versions)
+    return TriageService(kept, kept, knowledge()).assess(Report(text=text, context=context, understanding=understanding), DEADLINE_S).acuity
+
+
+WAYS: tuple[str, ...] = (
+    "all layers",
+    "rules alone",
+    "encoder alone",
+    "model alone",
+    "graph alone",
+    "without rules",
+    "without encoder",
+    "without model",
+    "without graph",
+)

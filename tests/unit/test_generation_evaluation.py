@@ -1,0 +1,69 @@
+"""`aftercare eval generation`: each layer counts as it voted, left out it has no say, and the figures are the shares they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aftercare.evaluation import generation
+from aftercare.evaluation.ablation import WAYS, Said, by_graph, decisions
+from aftercare.evaluation.cases import Case, CasesInvalid
+from care.acuity import Acuity
+from care.triage.model import PatientContext, TriageDraft
+from care.understanding import Understanding
+
+BARE = PatientContext()
+
+
+def heard(encoder: Acuity, model: Acuity | None, graphless: Acuity | None = None) -> Said:
+    def draft(acuity: Acuity) -> TriageDraft:
+        advice, reply = (["ice_knee"], "") if acuity is Acuity.ROUTINE else ([], "")
+        return TriageDraft(
+            acuity=acuity, unsure=False, red_flags=[], findings=[], denied=[], questions=[], advice=advice, reply=reply, rationale=""
+        )  # fmt: skip
+
+    understanding = Understanding(text="", intents=[], spans=[], acuity={encoder: 1.0}, called=encoder, version="e1")
+    return Said(understanding, draft(model) if model else None, draft(graphless or model) if model else None, 0.1, "" if model else "not in the schema (x)")
+
+
+def test_each_layer_counts_as_it_voted_and_has_no_say_where_it_is_left_out() -> None:
+    said = heard(Acuity.SELF_CARE, Acuity.URGENT, Acuity.SELF_CARE)
+    made = decisions("crushing chest pain", BARE, said, ("m1", "2"))
+    assert tuple(made) == WAYS
+    assert made["rules alone"] is made["all layers"] is made["without model"] is Acuity.EMERGENCY
+    assert made["without rules"] is made["model alone"] is Acuity.URGENT
+    calm = decisions("I slept well", BARE, said, ("m1", "2"))
+    assert (calm["all layers"], calm["without model"], calm["without graph"]) == (Acuity.URGENT, Acuity.SELF_CARE, Acuity.SELF_CARE)
+    assert calm["rules alone"] is calm["encoder alone"] is Acuity.SELF_CARE
+
+
+def test_the_graph_alone_says_what_its_complications_do() -> None:
+    assert by_graph("all good today", BARE) is Acuity.SELF_CARE
+    assert by_graph("my calf is swollen and sore", PatientContext(protocol="knee_replacement", day=5)).rank >= Acuity.ROUTINE.rank
+
+
+def test_the_report_counts_answers_advice_and_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def case(name: str, text: str, *right: Acuity) -> Case:
+        return Case(name, text, frozenset(right), right[0].value if right else "", frozenset(), BARE)
+
+    cases = [case("1", "crushing chest pain", Acuity.EMERGENCY), case("2", "I slept well", Acuity.SELF_CARE), case("3", "a bit sore", Acuity.ROUTINE)]
+    answers = [heard(Acuity.EMERGENCY, Acuity.EMERGENCY), heard(Acuity.SELF_CARE, None), *[heard(Acuity.ROUTINE, Acuity.ROUTINE)] * 2]
+    monkeypatch.setattr(generation, "ask_all", lambda asked: (answers[: len(asked)], ("m1", "2")))
+    report = generation.report_on(cases, "three", [(case("a", "my knee is swollen"), frozenset({"ice_knee"}))])
+    assert report.schema_valid == pytest.approx(2 / 3)
+    assert report.unanswered == {"not in the schema (x)": 1}
+    assert report.ways["all layers"].accuracy == 1.0
+    assert report.ways["model alone"].sensitivity == 1.0
+    assert report.advice["drafted"].precision == report.advice["drafted"].recall == 1.0
+    page = generation.page(report)
+    assert all(way in page for way in WAYS)
+    assert "answers in the schema" in page
+
+
+def test_a_broken_line_of_labelled_advice_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "advice.jsonl"
+    file.write_text(json.dumps({"id": "a", "text": "can I swim", "advice": ["shower"]}) + "\n" + json.dumps({"id": "b", "text": "x"}))
+    with pytest.raises(CasesInvalid, match="line 2: 'advice'"):
+        generation.read_advice(file)
