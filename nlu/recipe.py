@@ -58,6 +58,7 @@ class Recipe(_Part):
     averaging: float = Field(ge=0, lt=1, description="Decay of the moving average of the weights; 0: none.")
     adversarial: float = Field(ge=0, description="FGM: length of the push on the words' vectors; 0: none.")
     agreement: float = Field(ge=0, description="R-Drop: weight of the difference of two dropouts of the same message; 0: none.")
+    linear: bool = Field(description="Whether a linear reading of the very words is added to the network's.")
     loss: LossWeights
     class_weights: ClassWeights
     augment: Augmentation
