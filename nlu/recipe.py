@@ -46,6 +46,7 @@ class Recipe(_Part):
     threads: int = Field(ge=1)
     bfloat16: bool
     epochs: int = Field(ge=1)
+    epoch_messages: int = Field(ge=0, description="At most so many of the voices' messages an epoch, drawn anew; 0: all.")
     patience: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     shape: Shape

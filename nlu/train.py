@@ -31,7 +31,7 @@ from nlu.model import DEFAULT_MODEL, Encoder, MultiTask, first_member, load_trai
 from nlu.recipe import Recipe, RecipeInvalid, read_recipe
 from nlu.saving import calibrated, save
 from nlu.scores import Scores, score
-from nlu.targets import Loss, disagreement, targets_of
+from nlu.targets import IGNORED, Loss, disagreement, targets_of
 from nlu.templates import TEMPLATES, Templates, read_templates, told_by_rules
 from nlu.tokens import batch_of, tokenise
 from nlu.wide import Wide, fitted
@@ -62,7 +62,10 @@ class Materials:
         rng, augment = random.Random(self.recipe.seeds[0]), self.recipe.augment  # noqa: S311
         examples = [*self.corpus.train, *(told_by_rules() if augment.rules else [])]
         examples += self.templates.made(_MADE if augment.templates else 0, rng) + self.templates.denials(_MADE // 2 if augment.denied else 0, rng)
-        return fitted(examples, [tokenise(example.text).words for example in examples])
+        tokenised = [tokenise(example.text) for example in examples]
+        marked = [(example, tokens) for example, tokens in zip(self.corpus.train, tokenised, strict=False) if example.spans]
+        tags = [[int(tag) for tag in targets_of([example], [tokens]).tags[0] if tag != IGNORED] for example, tokens in marked]
+        return fitted(examples, [tokens.words for tokens in tokenised], tags)
 
     @property
     def prior(self) -> dict[Acuity, float]:
@@ -88,7 +91,7 @@ class Trainer:
         torch.manual_seed(seed)
         torch.set_num_threads(recipe.threads)
         self.rng = random.Random(seed)  # noqa: S311
-        self.augmenter = Augmenter(materials.corpus.train, recipe.augment, materials.templates, self.rng)
+        self.augmenter = Augmenter(materials.corpus.train, recipe.augment, materials.templates, self.rng, recipe.epoch_messages)
         self.loss = Loss(recipe, materials.corpus.train)
         self.network = MultiTask(recipe.shape, materials.gazetteer.width, dropout=recipe.dropout, adapter_dropout=recipe.adapter_dropout)
         if materials.start:

@@ -1,4 +1,6 @@
-"""A linear reading of a message's very words, beside the network: what the network smooths over ("breth", "unsubscribe", "say again") counts here.
+"""What is counted rather than learnt by gradient: a linear reading of a message's very words, and which span tag follows which.
+
+The linear reading stands beside the network: what the network smooths over ("breth", "unsubscribe", "say again") counts here.
 
 Features are hashed runs of one to three words and of two to five letters within a word; each of the two kinds is normalised to length one.
 """
@@ -16,23 +18,28 @@ import numpy as np
 import torch
 
 from care.acuity import Acuity
-from care.understanding import Intent
+from care.understanding import Intent, SpanLabel
 from nlu.corpus import Example, Task
+from nlu.decoding import transitions_of
 from nlu.tokens import Tokenised
 
 WORDS, LETTERS = 2**13, 2**14
 """Places of the two kinds of features; two that fall together are told apart by the others."""
 FEATURES = WORDS + LETTERS
+TAGS = 1 + 2 * len(SpanLabel)
 _STRENGTH = {"intents": 20.0, "acuity": 10.0}
 """Inverse of the ridge penalty: chosen on the validation voices."""
 _SAME = 1e-3
 
 
 class Wide:
-    """The weights of every feature for each intent and each cumulative acuity logit: `(features, outputs)`, and a bias for each output."""
+    """The weights of every feature for each intent and each cumulative acuity logit, `(features, outputs)`, and a bias for each output.
 
-    def __init__(self, weights: Any, bias: Any) -> None:
-        self.weights, self.bias = weights, bias
+    `transitions` is how likely a span tag follows another, `(tags, tags)`.
+    """
+
+    def __init__(self, weights: Any, bias: Any, transitions: Any) -> None:
+        self.weights, self.bias, self.transitions = weights, bias, transitions
 
     def scores(self, texts: list[Tokenised]) -> tuple[Any, Any]:
         """What the words say: `(texts, intents)` and `(texts, acuities - 1)`."""
@@ -50,22 +57,25 @@ class Wide:
             "wide.weights": torch.from_numpy(np.round(self.weights / scale).astype(np.int8)),
             "wide.scale": torch.from_numpy(scale.astype(np.float32)),
             "wide.bias": torch.from_numpy(self.bias.astype(np.float32)),
+            "wide.transitions": torch.from_numpy(self.transitions.astype(np.float32)),
         }
 
     @classmethod
     def of(cls, state: dict[str, Any]) -> Wide:
         """The inverse of `state`. Raises `KeyError` for a missing part, `ValueError` for one of another shape."""
-        weights, scale, bias = (state[f"wide.{name}"].numpy() for name in ("weights", "scale", "bias"))
+        weights, scale, bias, transitions = (state[f"wide.{name}"].numpy() for name in ("weights", "scale", "bias", "transitions"))
         outputs = len(Intent) + len(Acuity) - 1
         if weights.shape != (FEATURES, outputs) or scale.shape != bias.shape or bias.shape != (outputs,):
             raise ValueError(f"wide.weights is {weights.shape}, expected {(FEATURES, outputs)}")
-        return cls(weights.astype(np.float32) * scale, bias)
+        if transitions.shape != (TAGS, TAGS):
+            raise ValueError(f"wide.transitions is {transitions.shape}, expected {(TAGS, TAGS)}")
+        return cls(weights.astype(np.float32) * scale, bias, transitions)
 
     @classmethod
     def silent(cls) -> Wide:
         """One that adds nothing."""
         outputs = len(Intent) + len(Acuity) - 1
-        return cls(np.zeros((FEATURES, outputs), dtype=np.float32), np.zeros(outputs, dtype=np.float32))
+        return cls(np.zeros((FEATURES, outputs), dtype=np.float32), np.zeros(outputs, dtype=np.float32), np.zeros((TAGS, TAGS), dtype=np.float32))
 
 
 def features_of(words: list[str]) -> tuple[Any, Any]:
@@ -79,8 +89,8 @@ def features_of(words: list[str]) -> tuple[Any, Any]:
     return places, values
 
 
-def fitted(examples: Iterable[Example], words: Iterable[list[str]]) -> Wide:
-    """The weights that tell the examples' intents and acuities by logistic regression, each output on its own."""
+def fitted(examples: Iterable[Example], words: Iterable[list[str]], tags: Iterable[list[int]]) -> Wide:
+    """The weights that tell the examples' intents and acuities by logistic regression, each output on its own; and what follows what in `tags`."""
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
@@ -101,7 +111,7 @@ def fitted(examples: Iterable[Example], words: Iterable[list[str]]) -> Wide:
         model = LogisticRegression(C=_STRENGTH[task], solver="liblinear").fit(matrix[use], wanted)
         columns.append(model.coef_[0])
         bias.append(float(model.intercept_[0]))
-    return Wide.of(Wide(np.stack(columns, axis=1), np.array(bias)).state())
+    return Wide.of(Wide(np.stack(columns, axis=1), np.array(bias), transitions_of(tags, TAGS)).state())
 
 
 def _unit(counts: Iterable[int]) -> Any:
