@@ -52,6 +52,7 @@ CHANGES = (
     Change("no augmentation", _NO_AUGMENTATION),
     Change("no made messages, none of the rules'", {"augment.templates": 0.0, "augment.denied": 0.0, "augment.rules": 0.0}),
     Change("no gazetteer", {"shape.gazetteer": False}),
+    Change("no linear reading", {"linear": False}),
     Change("no class weights", {"class_weights.intents": 0.0, "class_weights.acuity": 0.0, "class_weights.inside_spans": 1.0}),
     Change("no averaging of weights", {"averaging": 0.0}),
     Change("base frozen, heads alone", {"shape.mode": "frozen"}),
@@ -93,7 +94,7 @@ def ablate(recipe: Path, out: Path, corpus: Corpus, templates: Templates, consol
             if len(networks) < 2:
                 networks += trained.networks
             if len(rows) == 2:
-                save(weights, networks, materials.recipe.shape, gazetteer, corpus.validation, materials.prior)
+                save(weights, networks, materials.wide, materials.recipe.shape, gazetteer, corpus.validation, materials.prior)
                 measured("these two seeds averaged, an ensemble", weights, began - rows[0][2])
 
 

@@ -50,8 +50,9 @@ class Augmentation(BaseModel):
 class Augmenter:
     """Draws an epoch's messages from those of the training voices."""
 
-    def __init__(self, examples: list[Example], chances: Augmentation, templates: Templates, rng: random.Random) -> None:
+    def __init__(self, examples: list[Example], chances: Augmentation, templates: Templates, rng: random.Random, most: int = 0) -> None:
         self.examples, self.chances, self.templates, self.rng = examples, chances, templates, rng
+        self.most = most
         self._told_by_rules = told_by_rules()
         self._prefaces = [example for example in examples if may_preface(example)]
         self._reports = [example for example in examples if Intent.REPORT_SYMPTOM in example.intents and len(example.text) < 120]
@@ -66,10 +67,11 @@ class Augmenter:
             self._same.update({name: names for name in names if len(names) > 1})
 
     def epoch(self) -> list[Example]:
-        """Every message once, perhaps changed, with the made ones among them, in random order."""
-        drawn = [self.changed(example) for example in self.examples]
-        drawn += self.templates.denials(int(self.chances.denied * len(self.examples)), self.rng)
-        drawn += self.templates.made(int(self.chances.templates * len(self.examples)), self.rng)
+        """Every message once (or as many as are drawn), perhaps changed, with the made ones among them, in random order."""
+        chosen = self.rng.sample(self.examples, self.most) if 0 < self.most < len(self.examples) else self.examples
+        drawn = [self.changed(example) for example in chosen]
+        drawn += self.templates.denials(int(self.chances.denied * len(chosen)), self.rng)
+        drawn += self.templates.made(int(self.chances.templates * len(chosen)), self.rng)
         drawn += [self.changed(example) for example in self._told_by_rules if self.rng.random() < self.chances.rules]
         self.rng.shuffle(drawn)
         return drawn

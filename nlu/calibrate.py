@@ -9,12 +9,13 @@ from torch import nn
 
 from care.acuity import Acuity
 from care.understanding import Intent
-from nlu.labels import Leaning
+from nlu.labels import Leaning, Shares
 
 _STEPS = [0.05 * step for step in range(4, 17)]
 _FEWEST = 5
 """With fewer positive examples an intent's own threshold would be chance: it takes the common one."""
 _HEATS = [0.4 * 1.1**step for step in range(26)]
+_SHARES = (0.0, 0.2, 0.35, 0.5, 0.7, 1.0)
 _LEVELS = [0.01 * step for step in range(2, 71)]
 _FOUND, _ALARMS = 0.99, 0.13
 """Wanted share of emergencies called so, and most false alarms: the 15 % that are allowed less a standard error on the validation voices."""
@@ -37,6 +38,20 @@ def intent_heat(logits: Any, wanted: Any) -> float:
 def acuity_heat(logits: Any, wanted: Any) -> float:
     """The temperature of the cumulative acuity logits by the likelihood of the levels."""
     return best_heat(lambda cooled: nn.functional.nll_loss(level_probabilities(cooled).clamp(min=1e-9).log(), wanted), logits)
+
+
+def best_shares(intents: tuple[Any, Any], acuity: tuple[Any, Any], wanted: Any, level: Any) -> Shares:
+    """How much of the second logits of each pair to add to the first, by the likelihood of the held-out labels at the best temperature."""
+
+    def unlike_intents(share: float) -> float:
+        logits = intents[0] + share * intents[1]
+        return float(nn.functional.binary_cross_entropy_with_logits(logits / intent_heat(logits, wanted), wanted))
+
+    def unlike_acuity(share: float) -> float:
+        logits = (acuity[0] + share * acuity[1]).cummin(dim=1).values
+        return float(nn.functional.nll_loss(level_probabilities(logits / acuity_heat(logits, level)).clamp(min=1e-9).log(), level))
+
+    return Shares(intents=min(_SHARES, key=unlike_intents), acuity=min(_SHARES, key=unlike_acuity))
 
 
 def level_probabilities(logits: Any) -> Any:

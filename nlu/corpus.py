@@ -19,6 +19,8 @@ CORPORA = Path(__file__).parent / "corpora"
 Split = Literal["train", "validation", "test"]
 Sex = Literal["male", "female"]
 _WRITTEN_STATUSES = [status for status in SymptomStatus if status is not SymptomStatus.PRESENT]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's reads the files five times as fast."""
 _MARKED = re.compile(r"\[([^\[\]]*)\]\(([^()]*)\)")
 
 
@@ -137,7 +139,7 @@ def _marking(marking: str) -> tuple[SpanLabel, SymptomStatus | None]:
 def read_voice(path: Path) -> list[Example]:
     """One voice's messages. Raises `CorpusInvalid` with everything that is wrong in the file."""
     try:
-        voice = _Voice.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        voice = _Voice.model_validate(yaml.load(path.read_text(encoding="utf-8"), _LOADER))  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise CorpusInvalid([f"{path.name}: not readable as YAML ({' '.join(str(error).split())}); put the text in double quotes"]) from error
     except ValidationError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,10 +26,20 @@ def _allowed(tags: int) -> Any:
     return scores
 
 
-def best_tags(scores: Any) -> list[int]:
-    """The best allowed tag sequence for `(words, tags)` log probabilities (Viterbi)."""
+def transitions_of(sequences: Iterable[list[int]], tags: int) -> Any:
+    """`(from, to)`: how much more often than by chance a tag follows another in `sequences`, as a logarithm; rare pairs count as rare, not as none."""
+    pairs, alone = np.full((tags, tags), 0.5), np.ones(tags)
+    for sequence in sequences:
+        for before, after in pairwise([0, *sequence]):
+            pairs[before, after] += 1
+            alone[after] += 1
+    return np.log(pairs / pairs.sum(axis=1, keepdims=True)) - np.log(alone / alone.sum())
+
+
+def best_tags(scores: Any, transitions: Any) -> list[int]:
+    """The best allowed tag sequence for `(words, tags)` log probabilities (Viterbi), pairs weighed by `transitions`."""
     steps, tags = scores.shape
-    allowed = _allowed(tags)
+    allowed = _allowed(tags) + transitions
     best = scores[0].astype(float) + allowed[0]
     back = np.zeros((steps, tags), dtype=int)
     for step in range(1, steps):

@@ -31,10 +31,10 @@ _FIGURES = ("intent_macro_f1", "span_f1", "acuity_accuracy", "emergency_sensitiv
 class _Half(Encoder):
     """Multiplied in bfloat16, logits in float32."""
 
-    def logits(self, texts: list[Tokenised]) -> Logits:
+    def network_logits(self, texts: list[Tokenised]) -> Logits:
         """One forward of the texts."""
         with torch.autocast("cpu", torch.bfloat16):
-            logits = super().logits(texts)
+            logits = super().network_logits(texts)
         return Logits(*(getattr(logits, field.name).float() for field in fields(Logits)))
 
 
@@ -45,8 +45,8 @@ def engines(encoder: Encoder, folder: Path, threads: int) -> Iterator[tuple[str,
         quantised: list[Any] = [
             torch.ao.quantization.quantize_dynamic(copy.deepcopy(network), {torch.nn.Linear}, dtype=torch.qint8) for network in encoder._networks
         ]
-    yield "torch int8", Encoder(quantised, encoder.labels, encoder.gazetteer)
-    yield "torch bfloat16", _Half(encoder._networks, encoder.labels, encoder.gazetteer)
+    yield "torch int8", Encoder(quantised, encoder.wide, encoder.labels, encoder.gazetteer)
+    yield "torch bfloat16", _Half(encoder._networks, encoder.wide, encoder.labels, encoder.gazetteer)
     whole, small = folder / "whole.onnx", folder / "small.onnx"
     export(encoder, whole)
     yield "ONNX Runtime float32", OnnxEncoder(encoder, whole, threads)

@@ -52,6 +52,14 @@ class Shape(BaseModel):
     gazetteer: bool = Field(description="Whether the network is told what the gazetteer knows each word as.")
 
 
+class Shares(BaseModel):
+    """How much the linear reading of the words is added to the network's logits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    intents: float = Field(0.0, ge=0)
+    acuity: float = Field(0.0, ge=0)
+
+
 class Leaning(BaseModel):
     """The probability at or above which at least this acuity is called."""
 
@@ -89,6 +97,7 @@ class LabelFile(BaseModel):
     thresholds: dict[Intent, float]
     least: float = Field(1.0, ge=0, le=1)
     leaning: Leaning = Leaning()
+    shares: Shares = Shares()
     outside: float = 0.0
     temperatures: Temperatures = Temperatures()
     prior: dict[Acuity, float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ from nlu.decoding import best_tags, spans_of
 from nlu.gazetteer import GAZETTEER_FILE, Gazetteer, read_gazetteer
 from nlu.labels import WEIGHTS_FILE, LabelFile, Mode, ModelMismatch, Shape, read_labels
 from nlu.tokens import Batch, Tokenised, batch_of, encoder_folder, tokenise
+from nlu.wide import Wide
 
+_FOLLOWS = 0.25
+"""How much it counts which tag follows which; chosen on the validation voices."""
 DEFAULT_MODEL = Path(__file__).parent / "weights"
 
 
@@ -102,8 +105,9 @@ def _base(shape: Shape, adapter_dropout: float) -> Any:
 class Encoder:
     """A trained model, ready to answer. Safe to use from one thread at a time."""
 
-    def __init__(self, networks: list[Any], labels: LabelFile, gazetteer: Gazetteer) -> None:
+    def __init__(self, networks: list[Any], wide: Wide, labels: LabelFile, gazetteer: Gazetteer) -> None:
         self.labels = labels
+        self.wide = wide
         self.version = labels.version
         self.gazetteer = gazetteer
         self._networks = [network.eval() for network in networks]
@@ -114,14 +118,25 @@ class Encoder:
         labels = read_labels(folder)
         gazetteer = _matching_gazetteer(folder, labels)
         networks = [MultiTask(labels.shape, gazetteer.width) for _ in range(labels.members)]
-        load_trained(networks, _state(folder), folder)
+        state = _state(folder)
+        load_trained(networks, {name: value for name, value in state.items() if not name.startswith("wide.")}, folder)
+        try:
+            wide = Wide.of(state)
+        except (KeyError, ValueError) as error:
+            raise ModelMismatch(f"{folder / WEIGHTS_FILE}: {error} (the linear part); take both files from one training") from error
         for network in networks:
             if labels.shape.mode is Mode.LORA:
                 network.bert = network.bert.merge_and_unload()
-        return cls(networks, labels, gazetteer)
+        return cls(networks, wide, labels, gazetteer)
 
     def logits(self, texts: list[Tokenised]) -> Logits:
-        """One forward of the texts, padded to the longest; the mean of the members'."""
+        """One forward of the texts, padded to the longest, the mean of the members', with what the linear reading adds."""
+        shares = self.labels.shares
+        intents, acuity = self.wide.scores(texts)
+        return with_wide(self.network_logits(texts), shares.intents * intents, shares.acuity * acuity)
+
+    def network_logits(self, texts: list[Tokenised]) -> Logits:
+        """One forward of the texts, without the linear reading."""
         batch = batch_of(texts, self.gazetteer)
         with torch.inference_mode():
             outputs = [network(batch) for network in self._networks]
@@ -178,7 +193,7 @@ class Encoder:
         words = [place for place, first in enumerate(tokens.first) if first]
         if not words:
             return []
-        chosen = best_tags(tags[words].numpy())
+        chosen = best_tags(tags[words].numpy(), _FOLLOWS * self.wide.transitions)
         found = spans_of(tokens, words, chosen, self.labels.spans)
         answers = []
         for label, start, end, inside in found:
@@ -188,6 +203,11 @@ class Encoder:
                 status = self.labels.statuses[int(statuses[[words[number] for number in inside]].mean(0).argmax())]
             answers.append(Span(label=label, text=text[start:end], start=start, end=end, confidence=min(1.0, float(confidence)), status=status))
         return answers
+
+
+def with_wide(logits: Logits, intents: Any, acuity: Any) -> Logits:
+    """The logits with others added; those of acuity still fall."""
+    return replace(logits, intents=logits.intents + intents, acuity=(logits.acuity + acuity).cummin(dim=1).values)
 
 
 def levels_of(above: list[float], acuities: list[Acuity]) -> dict[Acuity, float]:

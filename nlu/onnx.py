@@ -35,19 +35,19 @@ class OnnxEncoder(Encoder):
 
     def __init__(self, encoder: Encoder, file: Path, threads: int, most_off: float = _MOST_OFF) -> None:
         """`most_off` is how far a logit may be from that of the weights. Raises `EngineMismatch`, or what ONNX Runtime raises for a broken file."""
-        super().__init__(encoder._networks, encoder.labels, encoder.gazetteer)
+        super().__init__(encoder._networks, encoder.wide, encoder.labels, encoder.gazetteer)
         options: Any = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # as with torch's threads: one that waits must not burn a core that another process needs
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session: Any = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         probes = [tokenise(text) for text in _PROBES]
-        for ours, theirs in zip(_flat(self.logits(probes)), _flat(encoder.logits(probes)), strict=True):
+        for ours, theirs in zip(_flat(self.network_logits(probes)), _flat(encoder.network_logits(probes)), strict=True):
             if ours.shape != theirs.shape or float((ours - theirs).abs().max()) > most_off:
                 raise EngineMismatch(f"{file} does not answer as the weights do")
 
-    def logits(self, texts: list[Tokenised]) -> Logits:
-        """One forward of the texts, padded to the longest."""
+    def network_logits(self, texts: list[Tokenised]) -> Logits:
+        """One forward of the texts, without the linear reading."""
         batch = batch_of(texts, self.gazetteer)
         given = {"ids": batch.ids.numpy(), "mask": batch.mask.numpy(), "marks": batch.marks.numpy()}
         return Logits(*map(torch.from_numpy, self._session.run(_OUTPUTS, given)))

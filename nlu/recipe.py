@@ -46,6 +46,7 @@ class Recipe(_Part):
     threads: int = Field(ge=1)
     bfloat16: bool
     epochs: int = Field(ge=1)
+    epoch_messages: int = Field(ge=0, description="At most so many of the voices' messages an epoch, drawn anew; 0: all.")
     patience: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     shape: Shape
@@ -58,6 +59,7 @@ class Recipe(_Part):
     averaging: float = Field(ge=0, lt=1, description="Decay of the moving average of the weights; 0: none.")
     adversarial: float = Field(ge=0, description="FGM: length of the push on the words' vectors; 0: none.")
     agreement: float = Field(ge=0, description="R-Drop: weight of the difference of two dropouts of the same message; 0: none.")
+    linear: bool = Field(description="Whether a linear reading of the very words is added to the network's.")
     loss: LossWeights
     class_weights: ClassWeights
     augment: Augmentation

@@ -11,21 +11,22 @@ from torch import nn
 
 from care.acuity import Acuity
 from care.understanding import Understanding
-from nlu.calibrate import acuity_heat, best_heat, best_leaning, best_least, best_thresholds, intent_heat, level_probabilities
+from nlu.calibrate import acuity_heat, best_heat, best_leaning, best_least, best_shares, best_thresholds, intent_heat, level_probabilities
 from nlu.corpus import Example
 from nlu.gazetteer import GAZETTEER_FILE, Gazetteer
 from nlu.labels import LABELS_FILE, WEIGHTS_FILE, LabelFile, Shape, Temperatures, weights_digest
-from nlu.model import Encoder, Logits
+from nlu.model import Encoder, Logits, with_wide
 from nlu.scores import span_f1
 from nlu.targets import ACUITIES, IGNORED, INTENTS, SPANS, STATUSES, targets_of
 from nlu.tokens import Tokenised, tokenise
+from nlu.wide import Wide
 
 _BATCH = 32
-_OUTSIDE = (-1.5, -1.0, -0.5, 0.0, 0.5)
+_OUTSIDE = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
 def calibrated(
-    networks: list[Any], shape: Shape, gazetteer: Gazetteer, held_out: list[Example], prior: dict[Acuity, float]
+    networks: list[Any], wide: Wide, shape: Shape, gazetteer: Gazetteer, held_out: list[Example], prior: dict[Acuity, float]
 ) -> tuple[LabelFile, list[Understanding]]:
     """The label file of the networks, but for the weights' digest, and their answers to the held-out messages that it was chosen on."""
     plain = LabelFile(
@@ -40,16 +41,27 @@ def calibrated(
         gazetteer_sha256=gazetteer.digest,
         weights_sha256="",
     )
-    encoder = Encoder(networks, plain, gazetteer)
+    encoder = Encoder(networks, wide, plain, gazetteer)
     ordered = sorted(held_out, key=lambda example: len(example.text))
-    batches: list[tuple[list[Example], list[Tokenised], Logits]] = []
+    parts: list[tuple[list[Example], list[Tokenised], Logits]] = []
     for at in range(0, len(ordered), _BATCH):
         examples = ordered[at : at + _BATCH]
         tokenised = [tokenise(example.text) for example in examples]
-        batches.append((examples, tokenised, encoder.logits(tokenised)))
-    targets = [targets_of(examples, tokenised) for examples, tokenised, _ in batches]
-    intents, wanted = torch.cat([logits.intents for _, _, logits in batches]), torch.cat([one.intents for one in targets])
-    acuity, level = torch.cat([logits.acuity for _, _, logits in batches]), torch.cat([one.acuity for one in targets])
+        parts.append((examples, tokenised, encoder.network_logits(tokenised)))
+    targets = [targets_of(examples, tokenised) for examples, tokenised, _ in parts]
+    wanted, level = torch.cat([one.intents for one in targets]), torch.cat([one.acuity for one in targets])
+    added = [wide.scores(tokenised) for _, tokenised, _ in parts]
+    shares = best_shares(
+        (torch.cat([logits.intents for _, _, logits in parts]), torch.cat([intents for intents, _ in added])),
+        (torch.cat([logits.acuity for _, _, logits in parts]), torch.cat([acuity for _, acuity in added])),
+        wanted,
+        level,
+    )
+    batches = [
+        (examples, tokenised, with_wide(logits, shares.intents * more[0], shares.acuity * more[1]))
+        for (examples, tokenised, logits), more in zip(parts, added, strict=True)
+    ]
+    intents, acuity = torch.cat([logits.intents for _, _, logits in batches]), torch.cat([logits.acuity for _, _, logits in batches])
     tags = torch.cat([logits.tags.flatten(0, 1) for _, _, logits in batches])
     marked = torch.cat([one.tags.flatten() for one in targets])
     heats = Temperatures(
@@ -61,6 +73,7 @@ def calibrated(
     thresholds = best_thresholds(probabilities, wanted, INTENTS)
     labels = plain.model_copy(
         update={
+            "shares": shares,
             "temperatures": heats,
             "thresholds": thresholds,
             "least": best_least(probabilities, wanted, list(thresholds.values()), INTENTS),
@@ -69,7 +82,7 @@ def calibrated(
     )
 
     def answers(outside: float) -> list[Understanding]:
-        reader = Encoder(networks, labels.model_copy(update={"outside": outside}), gazetteer)
+        reader = Encoder(networks, wide, labels.model_copy(update={"outside": outside}), gazetteer)
         return [answer for examples, tokenised, logits in batches for answer, _ in reader.answers([example.text for example in examples], tokenised, logits)]
 
     tried = {outside: answers(outside) for outside in _OUTSIDE}
@@ -78,11 +91,12 @@ def calibrated(
     return labels.model_copy(update={"outside": outside}), [by_example[id(example)] for example in held_out]
 
 
-def save(folder: Path, networks: list[Any], shape: Shape, gazetteer: Gazetteer, held_out: list[Example], prior: dict[Acuity, float]) -> None:
-    """Writes the networks' trained weights, their label file and the gazetteer they read with."""
+def save(folder: Path, networks: list[Any], wide: Wide, shape: Shape, gazetteer: Gazetteer, held_out: list[Example], prior: dict[Acuity, float]) -> None:
+    """Writes the trained weights of the networks and of the linear part, their label file and the gazetteer they read with."""
     folder.mkdir(parents=True, exist_ok=True)
-    labels, _ = calibrated(networks, shape, gazetteer, held_out, prior)
+    labels, _ = calibrated(networks, wide, shape, gazetteer, held_out, prior)
     state = {f"{number}.{name}": value for number, network in enumerate(networks) for name, value in network.trained_state().items()}
+    state |= wide.state()
     save_file(state, str(folder / WEIGHTS_FILE))
     (folder / GAZETTEER_FILE).write_text(gazetteer.dump(), encoding="utf-8")
     labels = labels.model_copy(update={"weights_sha256": weights_digest(folder)})

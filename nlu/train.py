@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,15 @@ from nlu.model import DEFAULT_MODEL, Encoder, MultiTask, first_member, load_trai
 from nlu.recipe import Recipe, RecipeInvalid, read_recipe
 from nlu.saving import calibrated, save
 from nlu.scores import Scores, score
-from nlu.targets import Loss, disagreement, targets_of
-from nlu.templates import TEMPLATES, Templates, read_templates
+from nlu.targets import IGNORED, Loss, disagreement, targets_of
+from nlu.templates import TEMPLATES, Templates, read_templates, told_by_rules
 from nlu.tokens import batch_of, tokenise
+from nlu.wide import Wide, fitted
 
 REFERENCE = Path(__file__).parent / "recipes" / "reference.yaml"
 _CHECKPOINT = "checkpoint-{seed}.pt"
+_MADE = 1500
+"""Made messages for the linear part, which sees each but once."""
 _SHOWN = ("intent_macro_f1", "span_f1", "acuity_accuracy", "emergency_sensitivity", "false_alarm_rate")
 
 
@@ -49,6 +53,19 @@ class Materials:
     gazetteer: Gazetteer
     start: Path | None = None
     """A model of the same shape whose weights the networks begin with."""
+
+    @cached_property
+    def wide(self) -> Wide:
+        """The linear reading of the same messages, made ones among them."""
+        if not self.recipe.linear:
+            return Wide.silent()
+        rng, augment = random.Random(self.recipe.seeds[0]), self.recipe.augment  # noqa: S311
+        examples = [*self.corpus.train, *(told_by_rules() if augment.rules else [])]
+        examples += self.templates.made(_MADE if augment.templates else 0, rng) + self.templates.denials(_MADE // 2 if augment.denied else 0, rng)
+        tokenised = [tokenise(example.text) for example in examples]
+        marked = [(example, tokens) for example, tokens in zip(self.corpus.train, tokenised, strict=False) if example.spans]
+        tags = [[int(tag) for tag in targets_of([example], [tokens]).tags[0] if tag != IGNORED] for example, tokens in marked]
+        return fitted(examples, [tokens.words for tokens in tokenised], tags)
 
     @property
     def prior(self) -> dict[Acuity, float]:
@@ -74,7 +91,7 @@ class Trainer:
         torch.manual_seed(seed)
         torch.set_num_threads(recipe.threads)
         self.rng = random.Random(seed)  # noqa: S311
-        self.augmenter = Augmenter(materials.corpus.train, recipe.augment, materials.templates, self.rng)
+        self.augmenter = Augmenter(materials.corpus.train, recipe.augment, materials.templates, self.rng, recipe.epoch_messages)
         self.loss = Loss(recipe, materials.corpus.train)
         self.network = MultiTask(recipe.shape, materials.gazetteer.width, dropout=recipe.dropout, adapter_dropout=recipe.adapter_dropout)
         if materials.start:
@@ -127,7 +144,7 @@ class Trainer:
     def validate(self) -> Scores:
         """The figures of the averaged network on the validation voices, thresholds chosen there."""
         validation = self.materials.corpus.validation
-        _, answers = calibrated([self.average.module], self.recipe.shape, self.materials.gazetteer, validation, self.materials.prior)
+        _, answers = calibrated([self.average.module], self.materials.wide, self.recipe.shape, self.materials.gazetteer, validation, self.materials.prior)
         return score(validation, answers)
 
     def _epoch(self, advance: Any) -> float:
@@ -221,7 +238,7 @@ def train(materials: Materials, out: Path, console: Console, logs: SummaryWriter
 
         def keep(network: Any, states: list[dict[str, Any]] = states) -> None:
             states[:] = [network.trained_state()]
-            save(out, [*finished, network], materials.recipe.shape, materials.gazetteer, materials.corpus.validation, materials.prior)
+            save(out, [*finished, network], materials.wide, materials.recipe.shape, materials.gazetteer, materials.corpus.validation, materials.prior)
 
         epochs.append(trainer.fit(console, logs, checkpoints, keep, to_the_end=to_the_end))
         if states:

@@ -93,7 +93,7 @@ def _all_chances(chance: float) -> Augmentation:
 def test_augmentation_keeps_every_span_inside_its_text() -> None:
     corpus = read_corpus()
     augmenter = Augmenter(corpus.train, _all_chances(1), read_templates(), random.Random(5))
-    for example in corpus.train:
+    for example in corpus.train[::4]:
         changed: Example = augmenter.changed(example)
         own = changed.spans[len(changed.spans) - len(example.spans) :]
         assert [(span.label, span.status) for span in own] == [(span.label, span.status) for span in example.spans]
