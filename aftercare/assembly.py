@@ -13,14 +13,13 @@ from care.triage.service import TriageService
 from care.turns.dialogue import Dialogue
 from care.turns.rasa_client import RasaDialogue
 from care.turns.service import TurnRunner
-from care.understanding import Understander
 from generation import REFERENCE_MODEL
 from generation.client import VllmDrafter
 from nlu.client import NluClient
 
 
-def build_understander(settings: Settings) -> Understander:
-    """The encoder behind the nlu service."""
+def build_nlu(settings: Settings) -> NluClient:
+    """The nlu service: what a message means, and which advice is like it."""
     return NluClient(settings.nlu)
 
 
@@ -31,7 +30,8 @@ def build_drafter(settings: Settings) -> VllmDrafter:
 
 def build_triage(settings: Settings) -> TriageService:
     """Rules, encoder and model together."""
-    return TriageService(build_understander(settings), build_drafter(settings), knowledge())
+    nlu = build_nlu(settings)
+    return TriageService(nlu, build_drafter(settings), knowledge(), likeness=nlu)
 
 
 def build_dialogue(settings: Settings) -> Dialogue:

@@ -14,6 +14,7 @@ from care.knowledge import knowledge
 from care.knowledge.model import Advice
 from care.redflags.normalise import normalise
 from care.triage.model import AdviceCandidate, PatientContext
+from care.understanding import UnderstandingUnavailable
 
 _K1, _B = 1.2, 0.75
 """BM25's usual constants (Robertson and Zaragoza, The Probabilistic Relevance Framework, 2009)."""
@@ -59,6 +60,14 @@ class Likeness(Protocol):
     def alike(self, text: str) -> dict[str, float]:
         """How like `text` each approved statement is, by id, from -1 to 1. Raises `UnderstandingUnavailable`."""
         ...
+
+
+def likeness_of(text: str, port: Likeness | None) -> dict[str, float] | None:
+    """What `port` says of `text`; None where there is none, or it is away."""
+    try:
+        return port.alike(text) if port is not None else None
+    except UnderstandingUnavailable:
+        return None
 
 
 def advice_for(text: str, symptoms: list[str], context: PatientContext, limit: int = 5, likeness: Mapping[str, float] | None = None) -> list[AdviceCandidate]:

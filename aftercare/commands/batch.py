@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import track
 
-from aftercare.assembly import build_triage, build_understander
+from aftercare.assembly import build_nlu, build_triage
 from aftercare.failure import CommandFailed
 from care.clock import service_clock
 from care.moments import moments_in
@@ -100,4 +100,4 @@ def _triage() -> TriageService:
 
 @cache
 def _understander() -> Understander:
-    return build_understander(settings())
+    return build_nlu(settings())

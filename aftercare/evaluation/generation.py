@@ -19,15 +19,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from aftercare.assembly import build_drafter, build_understander
+from aftercare.assembly import build_drafter, build_nlu
 from aftercare.bench.figures import Spread
 from aftercare.evaluation.ablation import DEADLINE_S, WAYS, Said, decide, decisions, without_graph
 from aftercare.evaluation.cases import Case, CasesInvalid, cases_of, read_cases
 from aftercare.evaluation.decisions import LayerAway
 from aftercare.evaluation.figures import AcuityFigures, Judged, acuity_figures
+from care.retrieval import advice_for, likeness_of
 from care.settings import ROOT, settings
 from care.triage.model import DraftUnavailable, PatientContext, Report, TriageDraft
-from care.triage.request import request_for
+from care.triage.request import Findings, request_for
 from care.understanding import UnderstandingUnavailable
 from generation.prompt import PROMPT_VERSION
 from nlu.corpus import CORPORA, CorpusInvalid, read_corpus, voices_of
@@ -73,10 +74,12 @@ class GenerationReport(BaseModel):
 
 def ask_all(cases: Sequence[Case]) -> tuple[list[Said], tuple[str, str]]:
     """What encoder and model say of each case, with and without the graph's proposals, and the model's versions. Raises `LayerAway`."""
-    understander, drafter = build_understander(settings()), build_drafter(settings())
+    understander, drafter = build_nlu(settings()), build_drafter(settings())
 
     def ask(case: Case) -> Said:
-        request = request_for(Report(text=case.text, context=case.context, understanding=None))
+        findings = Findings(case.text, case.context)
+        offered = advice_for(case.text, findings.present, case.context, likeness=likeness_of(case.text, understander))
+        request = request_for(Report(text=case.text, context=case.context, understanding=None), findings, offered)
         understanding = understander.understand(case.text)
         began = time.perf_counter()
         try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bot.actions.capability import Events
 from bot.actions.report import BesideReport
-from bot.actions.turn import Turn
+from bot.actions.turn import Turn, advice_likeness
 from care.acuity import Acuity
 from care.knowledge import knowledge
 from care.lexicon import present_symptoms
-from care.retrieval import advice_for
+from care.retrieval import advice_for, likeness_of
 from care.turns.dialogue import Reply
 
 
@@ -18,7 +18,8 @@ class GiveAdvice(BesideReport):
     called = "action_give_advice"
 
     def answer(self, turn: Turn) -> Events:
-        found = advice_for(turn.text, present_symptoms(turn.text), turn.context.clinical, 1)
+        likeness = likeness_of(turn.text, advice_likeness())
+        found = advice_for(turn.text, present_symptoms(turn.text), turn.context.clinical, 1, likeness)
         allowed = [advice for advice in found if Acuity.SELF_CARE in knowledge().advice[advice.id].acuities]
         if allowed:
             turn.reply(Reply(text=allowed[0].text, key=f"advice_{allowed[0].id}"))

@@ -9,11 +9,12 @@ from typing import Any
 from rasa_sdk import Tracker
 from rasa_sdk.executor import CollectingDispatcher
 
-from aftercare.assembly import build_triage
+from aftercare.assembly import build_nlu, build_triage
 from bot.actions.plain_words import plain_intent
 from care.acuity import Acuity
 from care.lexicon import present_symptoms
 from care.redflags import check
+from care.retrieval import Likeness
 from care.settings import settings
 from care.texts import scripted
 from care.triage.model import RedFlagHit, Said
@@ -28,6 +29,12 @@ _SAID_BEFORE = 4
 def triage_service() -> TriageService:
     """Rules, encoder and model, put together once."""
     return build_triage(settings())
+
+
+@cache
+def advice_likeness() -> Likeness:
+    """What compares a question with the approved statements."""
+    return build_nlu(settings())
 
 
 @dataclass(frozen=True)

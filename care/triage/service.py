@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from care.acuity import Acuity, highest
 from care.knowledge import Knowledge
 from care.redflags import check, first_words
+from care.retrieval import Likeness, advice_for, likeness_of
 from care.texts import scripted
 from care.triage.evidence import path
 from care.triage.guard import Drafted, rejections
@@ -74,8 +75,17 @@ class _Heard:
 class TriageService:
     """Combines the layers. One instance serves all threads of a process."""
 
-    def __init__(self, understander: Understander, drafter: Drafter | None, knowledge: Knowledge, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        understander: Understander,
+        drafter: Drafter | None,
+        knowledge: Knowledge,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        likeness: Likeness | None = None,
+    ) -> None:
         self._understander = understander
+        self._likeness = likeness
         self._drafter = drafter
         self._knowledge = knowledge
         self._clock = clock
@@ -89,7 +99,8 @@ class TriageService:
         hits = check(report.text, report.context)
         findings = Findings(report.text, report.context)
         symptoms = findings.present
-        request = request_for(report, findings)
+        offered = advice_for(report.text, symptoms, report.context, likeness=likeness_of(report.text, self._likeness))
+        request = request_for(report, findings, offered)
         rules = _rules(hits, self._knowledge.version)
         encoder = self._encoder(report)
         suspected = highest(each.vote.acuity for each in (rules, encoder) if each.spoke)
