@@ -2,3 +2,8 @@
 
 REFERENCE_MODEL = "aftercare-reference"
 """The name under which `generation.serve` serves the reference model."""
+
+
+def decides(model: str) -> bool:
+    """Whether a served model's vote may raise what a patient is told: the reference model's may not (its card says why)."""
+    return model.partition("@")[0] != REFERENCE_MODEL

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from care.acuity import Acuity
 from care.triage.model import DraftUnavailable, PatientContext, TriageDraft, TriageRequest
-from generation import REFERENCE_MODEL
+from generation import REFERENCE_MODEL, decides
 from generation.metrics import FAILURES, SECONDS, TOKENS
 from generation.prompt import END, PROMPT_VERSION, ChatMessage, DraftMalformed, chat_messages, completion_prompt, kept_to, read_draft
 from generation.schema import ResponseFormat
@@ -124,6 +124,7 @@ class VllmDrafter:
         self.model = model
         self.version = model
         self.prompt_version = PROMPT_VERSION
+        self.decides = decides(model)
         self._timeouts = timeouts or Timeouts()
         self._chat = (style or ("completion" if model.partition("@")[0] == REFERENCE_MODEL else "chat")) == "chat"
         self._breaker = breaker or Breaker()

@@ -23,6 +23,8 @@ MAX_REPORT_BYTES, _LEAST_REPORT_BYTES = 1_600, 700
 _MAX_SAID, _SAID_BYTES = 4, 160
 MAX_FINDINGS_SHOWN, MAX_ADVICE_SHOWN, _MAX_OFFERED = 10, 4, 4
 _TEXT_BYTES = 150
+_REPEATED = re.compile(r"(\D)\1{6,}")
+"""Emoji by the hundred would be quoted back until the answer has no room left; digits stand as they are."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 _ANSWER_WORDS = re.compile(r"[^a-z0-9_ \-]+")
 _ESCAPED = str.maketrans({"<": "(", ">": ")", "\uff1c": "(", "\uff1e": ")", "|": "/", "\uff5c": "/"})
@@ -56,10 +58,10 @@ class DraftMalformed(Exception):
 
 
 def shown_report(text: str, context: PatientContext | None = None, room: int = MAX_REPORT_BYTES) -> str:
-    """`text` as the model sees it: control characters gone, our delimiters escaped; where it is longer than `room` bytes its middle is cut out,
+    """`text` as the model sees it: control characters gone, a sign repeated on and on cut to six, our delimiters escaped; where it is longer than `room` bytes its middle is cut out,
     except for the words on which red-flag rules fire.
     """
-    cleaned = _clean(text)
+    cleaned = _REPEATED.sub(r"\1\1\1\1\1\1", _clean(text))
     raw = cleaned.encode("utf-8")
     if len(raw) <= room:
         return cleaned

@@ -11,6 +11,7 @@ from care.lexicon import find_symptoms
 from care.triage.model import DraftUnavailable, Layer, PatientContext, Report, Triage, TriageDraft, TriageRequest
 from care.triage.service import TriageService
 from care.understanding import Understanding, UnderstandingUnavailable
+from generation import decides
 
 DEADLINE_S = 30.0
 """Longer than a turn's: what is measured here is the decision, not the machine."""
@@ -37,6 +38,7 @@ class _Kept:
     said: TriageDraft | None
     version: str
     prompt_version: str
+    decides: bool
 
     def understand(self, text: str) -> Understanding:
         if self.understanding is None:
@@ -89,12 +91,12 @@ def decisions(text: str, context: PatientContext, said: Said, versions: tuple[st
 
 def decide(text: str, context: PatientContext, said: Said, versions: tuple[str, str]) -> Triage:
     """The triage as the service makes it of these answers."""
-    kept = _Kept(said.understanding, said.draft, *versions)
+    kept = _Kept(said.understanding, said.draft, *versions, decides(versions[0]))
     return TriageService(kept, kept, knowledge()).assess(Report(text=text, context=context, understanding=said.understanding), DEADLINE_S)
 
 
 def _decided(text: str, context: PatientContext, versions: tuple[str, str], understanding: Understanding | None, draft: TriageDraft | None) -> Acuity:
-    kept = _Kept(understanding, draft, *versions)
+    kept = _Kept(understanding, draft, *versions, decides(versions[0]))
     return TriageService(kept, kept, knowledge()).assess(Report(text=text, context=context, understanding=understanding), DEADLINE_S).acuity
 
 

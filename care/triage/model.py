@@ -141,10 +141,14 @@ class Triage(Frozen):
 
 
 class Drafter(Protocol):
-    """The port to the generative model; the versions are of the model that answered last and of its prompt."""
+    """The port to the generative model; the versions are of the model that answered last and of its prompt.
+
+    One that does not decide (the small reference model) is heard: where it disagrees a person looks, but what the patient is told is not raised by it.
+    """
 
     version: str
     prompt_version: str
+    decides: bool
 
     def draft(self, request: TriageRequest, deadline_s: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
         """The model's answer within `deadline_s` seconds; one `suspected` to be more serious goes first. Raises `DraftUnavailable`."""

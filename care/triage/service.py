@@ -66,6 +66,7 @@ class _Heard:
     reply: str = ""
     shares: Mapping[Acuity, float] = field(default_factory=dict)
     """The encoder's probabilities."""
+    decides: bool = True
 
     def at_or_above(self, level: Acuity) -> float:
         """The probability of `level` or worse."""
@@ -108,7 +109,7 @@ class TriageService:
         heard = [rules, encoder, model]
         doubts = _doubts(report.text, heard)
         acuity = _decided(report.text, heard)
-        advice = first_words(hits, acuity) or self._fitting(acuity, model.advice, request.advice, symptoms)
+        advice = first_words(hits, acuity) or self._fitting(acuity, model.advice if model.decides else (), request.advice, symptoms)
         crisis = any(each.crisis for each in heard)
         drafted, rejected = self._guarded(report, acuity, advice, model.reply, flagged=bool(hits) or crisis)
         for each in heard:
@@ -181,6 +182,7 @@ class TriageService:
             advice=tuple(draft.advice),
             questions=tuple(draft.questions),
             reply=draft.reply,
+            decides=self._drafter.decides,
         )
 
     def _fitting(self, acuity: Acuity, drafted: tuple[str, ...], offered: list[AdviceCandidate], symptoms: list[str]) -> list[str]:
@@ -243,11 +245,12 @@ def _leaning(understanding: Understanding) -> tuple[Acuity, float]:
 
 
 def _decided(text: str, heard: list[_Heard]) -> Acuity:
-    """The highest vote, with one exception: the model alone, one step above the others, must have the encoder's probability behind it."""
+    """The highest vote, with two exceptions: a model that does not decide raises nothing while the encoder answers; and the model alone, one step
+    above the others, must have the encoder's probability behind it."""
     rules, encoder, model = heard
     highest_vote = highest(each.vote.acuity for each in heard if each.spoke)
     floor = highest([*(each.vote.acuity for each in (rules, encoder) if each.spoke), *([Acuity.ROUTINE] if _unread(text) else [])])
-    if highest_vote.rank <= floor.rank:
+    if highest_vote.rank <= floor.rank or (encoder.spoke and not model.decides):
         return floor
     alone = model.spoke and encoder.spoke and not _apart(heard)
     return floor if alone and encoder.at_or_above(highest_vote) < _BACKED[highest_vote] else highest_vote

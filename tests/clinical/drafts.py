@@ -78,6 +78,7 @@ class Adversary:
     number: int = 0
     version: str = "adversary"
     prompt_version: str = "2"
+    decides: bool = True
 
     def draft(self, request: TriageRequest, deadline_s: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
         texts = [*HOSTILE, request.report, *(each for offered in request.advice for each in bent(offered.text))]

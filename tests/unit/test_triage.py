@@ -41,6 +41,7 @@ class Model:
     answer: TriageDraft | None
     version: str = "model-1"
     prompt_version: str = "1"
+    decides: bool = True
     given_s: float = -1.0
 
     def draft(self, request: TriageRequest, deadline_s: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
@@ -88,6 +89,14 @@ def test_the_model_alone_does_not_raise_by_one_step_against_a_sure_encoder() -> 
 
 def test_the_model_alone_raises_where_the_encoder_is_away() -> None:
     assert assess("my knee is a bit stiff", Encoder(None), drafted(Acuity.ROUTINE)).acuity is Acuity.ROUTINE
+
+
+def test_a_model_that_does_not_decide_calls_a_person_and_raises_nothing() -> None:
+    model = drafted(Acuity.EMERGENCY)
+    model.decides = False
+    triage = assess("slept well", Encoder(SURE[Acuity.SELF_CARE]), model)
+    assert (triage.acuity, triage.needs_person) == (Acuity.SELF_CARE, True)
+    assert assess("slept well", Encoder(None), model).acuity is Acuity.EMERGENCY
 
 
 def test_two_steps_apart_go_to_a_person_at_the_higher() -> None:
