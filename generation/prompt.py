@@ -58,10 +58,10 @@ class DraftMalformed(Exception):
 
 
 def shown_report(text: str, context: PatientContext | None = None, room: int = MAX_REPORT_BYTES) -> str:
-    """`text` as the model sees it: control characters gone, a sign repeated on and on cut to six, our delimiters escaped; where it is longer than `room` bytes its middle is cut out,
-    except for the words on which red-flag rules fire.
+    """`text` as the model sees it: control characters gone, a sign repeated on and on cut to six, our delimiters escaped; where it is longer than `room`
+    bytes its middle is cut out, except for the words on which red-flag rules fire.
     """
-    cleaned = _REPEATED.sub(r"\1\1\1\1\1\1", _clean(text))
+    cleaned = _clean(text)
     raw = cleaned.encode("utf-8")
     if len(raw) <= room:
         return cleaned
@@ -145,7 +145,8 @@ def kept_to(draft: TriageDraft, request: TriageRequest) -> TriageDraft:
 
 
 def _clean(text: str) -> str:
-    return _CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8")).strip().translate(_ESCAPED)
+    plain = _CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8")).strip()
+    return _REPEATED.sub(r"\1\1\1\1\1\1", plain).translate(_ESCAPED)
 
 
 def _cut(text: str, most: int) -> str:
