@@ -131,7 +131,7 @@ def kept_to(draft: TriageDraft, request: TriageRequest) -> TriageDraft:
         ids = {each.id for each in offered}
         return [each for each in dict.fromkeys(named) if each in ids]
 
-    quoted = " ".join(draft.rationale.casefold().split())
+    held = f" {_words(draft.rationale)} " in f" {_words(_clean(request.report))} "
     return draft.model_copy(
         update={
             "red_flags": of(draft.red_flags, request.red_flags),
@@ -139,9 +139,14 @@ def kept_to(draft: TriageDraft, request: TriageRequest) -> TriageDraft:
             "denied": list(dict.fromkeys(draft.denied)),
             "questions": of(draft.questions, request.questions),
             "advice": of(draft.advice, request.advice),
-            "rationale": draft.rationale if quoted in " ".join(_clean(request.report).casefold().split()) else "",
+            "rationale": draft.rationale if held or not draft.rationale else "",
         }
     )
+
+
+def _words(text: str) -> str:
+    """The words alone: a quotation may leave out the signs that its schema has no room for."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _clean(text: str) -> str:
