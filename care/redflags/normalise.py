@@ -36,6 +36,7 @@ _NUMBER_AND_UNIT = re.compile(
 )
 _SIGNS = frozenset(",:()\u2013\u2014")
 _REPEATED = re.compile(r"(.)\1{2,}")
+_MOST_DIGITS = 4
 _JOINED_NUMBER = re.compile(r"(?<=[a-z])(?=\d+[./]\d)|(?<=\d[./]\d)(?=[a-z])|(?<=[./]\d\d)(?=[a-z])|(?<=[./]\d\d\d)(?=[a-z])|(?<=\bspo2)(?=\d\d)")
 """Between a number and a word that it runs into ("bp78/40")."""
 _MIN_REPAIRED, _MAX_REPAIRED, _MAX_RUN_ON = 4, 20, 40
@@ -152,7 +153,10 @@ def _from_signs(token: str) -> str:
     guess = token.translate(_LEET)
     if guess in _rule_words() or (guess.isalpha() and any(char.isalpha() for char in token) and _known(guess) and len(guess) > 3):
         return guess
-    return " ".join(_mended(part)[0] if part.isalpha() else part for part in re.findall(r"[a-z]+|\d+", token))
+    parts = re.findall(r"[a-z]+|\d+", token)
+    if any(len(part) > _MOST_DIGITS for part in parts if part.isdigit()):
+        return token  # a code, not a measure that ran into a word
+    return " ".join(_mended(part)[0] if part.isalpha() else part for part in parts)
 
 
 def _known(word: str) -> bool:
@@ -162,14 +166,19 @@ def _known(word: str) -> bool:
 
 @lru_cache(20_000)
 def _near_words(word: str) -> tuple[str, ...]:
-    """The words that rules or symptoms use, one letter away (two in a long word), and those that begin with a stem of theirs but for a letter."""
+    """The words that rules or symptoms use, one letter away (two in a long word), and those that begin with a stem of theirs but for a letter.
+
+    Letters swapped, missing or doubled come before a wrong letter: people who spell by ear leave out and double more than they replace.
+    """
     if not _MIN_REPAIRED <= len(word) <= _MAX_REPAIRED or frequency(word) >= _COMMON:
         return ()
     near = _near()
     found = {known for shorter in _deletions(word) for known in near.get(shorter, ()) if _one_apart(word, known)}
     if not found and len(word) >= 9:
         found = {known for once in _deletions(word)[1:] for shorter in _deletions(once) for known in near.get(shorter, ()) if abs(len(known) - len(word)) <= 1}
-    ordered = sorted(found, key=lambda known: (known[0] == word[0], sorted(known) == sorted(word), frequency(known), known), reverse=True)
+    ordered = sorted(
+        found, key=lambda known: (known[0] == word[0], sorted(known) == sorted(word), len(known) != len(word), frequency(known), known), reverse=True
+    )
     return tuple(dict.fromkeys([*ordered, *_near_stems(word)]))
 
 

@@ -128,3 +128,10 @@ def test_text_is_folded_once_and_for_all(text: str) -> None:
 @given(st.text(max_size=200), st.sampled_from(["Good morning. {} Kind regards, Ann", "thanks so much! {} bye for now", "hi\n{}\nthank you"]))
 def test_polite_words_about_a_message_never_lower_it(text: str, polite: str) -> None:
     assert level(polite.format(text + "."), None) >= level(text, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("weezing", "wheezing"), ("chils", "chills"), ("loosing", "losing"), ("feaver", "fever"), ("dizy", "dizzy"), ("chst", "chest")]
+)
+def test_a_letter_left_out_or_doubled_is_likelier_than_a_wrong_one(wrong: str, meant: str) -> None:
+    assert normalise(wrong) == meant
