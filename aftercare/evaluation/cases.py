@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from care.acuity import Acuity
 from care.triage.model import PatientContext
 from care.understanding import Intent
-from nlu.corpus import Example
+from nlu.corpus import CORPORA, Example
 
 NON_EMERGENCY = "non_emergency"
 """The label of a case that needs a clinician, but not at once: `urgent` and `routine` are both right."""
@@ -55,6 +56,18 @@ class _Line(BaseModel):
     sex: Literal["female", "male", "other"] | None = None
     language: str = "en"
     history: list[str] = Field(default_factory=list)
+
+
+def case_arguments(name: str, measures: str) -> ArgumentParser:
+    """The arguments that every `aftercare eval` on cases takes: which cases, and where the report goes."""
+    parser = ArgumentParser(prog=f"aftercare eval {name}", description=f"Measure {measures} on voices or on labelled lines.")
+    parser.add_argument("--corpus", type=Path, default=CORPORA, help="folder with voices/ and splits.yaml")
+    parser.add_argument("--voices", default="test", help="train, validation, test or a voice's name")
+    parser.add_argument("--jsonl", type=Path, help='lines of {"id", "text", "label"} instead of voices; a label is an acuity, non_emergency or an intent')
+    parser.add_argument("--as", dest="stands_for", default="", help="the label that every line should have")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--html", type=Path, help="write a page with the figures here")
+    return parser
 
 
 def read_cases(path: Path, stands_for: str = "") -> tuple[list[Case], int]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
 from aftercare.assembly import build_triage
-from aftercare.evaluation.cases import Case, CasesInvalid, cases_of, read_cases
+from aftercare.evaluation.cases import Case, CasesInvalid, case_arguments, cases_of, read_cases
 from aftercare.evaluation.figures import Judged, measure
 from aftercare.evaluation.report import Report, show, write
 from care.settings import settings
 from care.triage.model import Report as PatientReport
 from care.triage.model import Triage
-from nlu.corpus import CORPORA, CorpusInvalid, read_corpus, voices_of
+from nlu.corpus import CorpusInvalid, read_corpus, voices_of
 
 _AT_ONCE = 4
 _DEADLINE_S = 30.0
@@ -52,13 +50,7 @@ def report_on(cases: list[Case], source: str, left_out: int) -> Report:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the figures and writes them where asked. Answers the exit code: 2 for a wrong file or an engine that is away."""
-    parser = argparse.ArgumentParser(prog="aftercare eval triage", description="Measure the decision on voices or on labelled lines.")
-    parser.add_argument("--corpus", type=Path, default=CORPORA, help="folder with voices/ and splits.yaml")
-    parser.add_argument("--voices", default="test", help="train, validation, test or a voice's name")
-    parser.add_argument("--jsonl", type=Path, help='lines of {"id", "text", "label"} instead of voices; a label is an acuity or non_emergency')
-    parser.add_argument("--as", dest="stands_for", default="", help="the label that every line should have")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--html", type=Path, help="write a page with matrix, calibration, groups and missed emergencies here")
+    parser = case_arguments("triage", "the decision")
     options = parser.parse_args(arguments)
     try:
         if options.jsonl:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -22,7 +21,7 @@ from rich.table import Table
 from aftercare.assembly import build_drafter, build_nlu
 from aftercare.bench.figures import Spread
 from aftercare.evaluation.ablation import DEADLINE_S, WAYS, Said, decide, decisions, without_graph
-from aftercare.evaluation.cases import Case, CasesInvalid, cases_of, read_cases
+from aftercare.evaluation.cases import Case, CasesInvalid, case_arguments, cases_of, read_cases
 from aftercare.evaluation.decisions import LayerAway
 from aftercare.evaluation.figures import AcuityFigures, Judged, acuity_figures
 from care.retrieval import advice_for, likeness_of
@@ -31,7 +30,7 @@ from care.triage.model import DraftUnavailable, PatientContext, Report, TriageDr
 from care.triage.request import Findings, request_for
 from care.understanding import UnderstandingUnavailable
 from generation.prompt import PROMPT_VERSION
-from nlu.corpus import CORPORA, CorpusInvalid, read_corpus, voices_of
+from nlu.corpus import CorpusInvalid, read_corpus, voices_of
 
 ADVICE = ROOT / "tests/clinical/suites/advice.jsonl"
 _AT_ONCE = 4
@@ -203,14 +202,8 @@ def _share(value: float | None) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the figures and writes them where asked. Answers the exit code: 2 for a wrong file or an engine that is away."""
-    parser = argparse.ArgumentParser(prog="aftercare eval generation", description="Measure drafts, decision, layers, advice and guard.")
-    parser.add_argument("--corpus", type=Path, default=CORPORA, help="folder with voices/ and splits.yaml")
-    parser.add_argument("--voices", default="test", help="train, validation, test or a voice's name")
-    parser.add_argument("--jsonl", type=Path, help='lines of {"id", "text", "label"} instead of voices; a label is an acuity or non_emergency')
-    parser.add_argument("--as", dest="stands_for", default="", help="the label that every line should have")
+    parser = case_arguments("generation", "drafts, decision and each layer")
     parser.add_argument("--advice", type=Path, default=ADVICE, help="reports labelled with the advice that fits")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--html", type=Path, help="write a page here")
     options = parser.parse_args(arguments)
     try:
         labelled = read_advice(options.advice) if options.advice.exists() else []

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
-from aftercare.evaluation.cases import Case, CasesInvalid, cases_of, read_cases
+from aftercare.evaluation.cases import Case, CasesInvalid, case_arguments, cases_of, read_cases
 from aftercare.evaluation.figures import Judged, SpanFigures, measure
 from aftercare.evaluation.report import Report, show, write
 from care.understanding import Understanding
-from nlu.corpus import CORPORA, CorpusInvalid, read_corpus, voices_of
+from nlu.corpus import CorpusInvalid, read_corpus, voices_of
 from nlu.evaluate import answers_to
 from nlu.labels import ModelMismatch
 from nlu.model import DEFAULT_MODEL, Encoder
@@ -46,14 +45,8 @@ def report_on_file(encoder: Encoder, path: Path, stands_for: str) -> Report:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the figures and writes them where asked. Answers the exit code: 2 for a wrong file or model."""
-    parser = argparse.ArgumentParser(prog="aftercare eval nlu", description="Measure the encoder on voices or on labelled lines.")
+    parser = case_arguments("nlu", "the encoder")
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="folder of the weights (default: those that ship)")
-    parser.add_argument("--corpus", type=Path, default=CORPORA, help="folder with voices/ and splits.yaml")
-    parser.add_argument("--voices", default="test", help="train, validation, test or a voice's name")
-    parser.add_argument("--jsonl", type=Path, help='lines of {"id", "text", "label"} instead of voices; a label is an intent or an acuity')
-    parser.add_argument("--as", dest="stands_for", default="", help="the label that every line should have")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--html", type=Path, help="write a page with matrices, calibration, groups and missed emergencies here")
     options = parser.parse_args(arguments)
     try:
         encoder = Encoder.load(options.model)
