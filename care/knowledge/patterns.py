@@ -47,6 +47,9 @@ class Clause:
     barriers: frozenset[int] = frozenset()
     all_keys: Set[str] = frozenset()
     memo: dict[tuple[int, int], frozenset[int]] = field(default_factory=dict, repr=False)
+    """Where a part that begins at a place ends; holds while the barriers do."""
+    possible: dict[int, tuple[Phrase, ...]] = field(default_factory=dict, repr=False)
+    """The phrases of an `Either` that the words allow."""
 
     def __post_init__(self) -> None:
         self.all_keys = frozenset().union(*self.keys, {f"<{value.kind}>" for value in self.values})
@@ -77,13 +80,23 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Either:
-    """One of several phrases: single words, phrases by the keys that they may begin with, and those that may begin with anything."""
+    """One of several phrases: single words, phrases by the keys of which they need one, and those that need none."""
 
     phrases: tuple[Phrase, ...]
     starts: frozenset[str] | None
     single: frozenset[str]
     longer: Mapping[str, tuple[Phrase, ...]]
     other: tuple[Phrase, ...]
+
+    def possible(self, clause: Clause) -> tuple[Phrase, ...]:
+        """The longer phrases that the clause's words allow, wherever they stand."""
+        known = clause.possible.get(id(self))
+        if known is None:
+            keys = clause.all_keys
+            wanted = dict.fromkeys(phrase for key in self.longer.keys() & keys for phrase in self.longer[key])
+            known = tuple(phrase for phrase in (*wanted, *self.other) if phrase.possible(clause))
+            clause.possible[id(self)] = known
+        return known
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +120,17 @@ class Phrase:
     starts: frozenset[str] | None
     """The word that it begins at answers to one of these; None where nothing can be said."""
 
-    def find(self, clause: Clause) -> Iterator[tuple[int, int]]:
-        """Every place, from word to word, where the phrase stands."""
+    def possible(self, clause: Clause) -> bool:
+        """Whether the clause holds the words for each part, in whatever order."""
         for need in self.needs:
             if need.isdisjoint(clause.all_keys):
-                return
+                return False
+        return all(not part.single.isdisjoint(clause.all_keys) or part.possible(clause) for _, part in self.parts if isinstance(part, Either))
+
+    def find(self, clause: Clause) -> Iterator[tuple[int, int]]:
+        """Every place, from word to word, where the phrase stands."""
+        if not self.possible(clause):
+            return
         for start, keys in enumerate(clause.keys):
             if self.starts is not None and self.starts.isdisjoint(keys):
                 continue
@@ -141,12 +160,8 @@ def _ends(node: Part | Phrase, clause: Clause, at: int) -> frozenset[int]:
 
 
 def _any(either: Either, clause: Clause, at: int) -> frozenset[int]:
-    keys = clause.keys[at]
-    ends = _NOWHERE if either.single.isdisjoint(keys) else frozenset((at + 1,))
-    for key in keys:
-        for phrase in either.longer.get(key, ()):
-            ends |= _ends(phrase, clause, at)
-    for phrase in either.other:
+    ends = _NOWHERE if either.single.isdisjoint(clause.keys[at]) else frozenset((at + 1,))
+    for phrase in either.possible(clause):
         ends |= _ends(phrase, clause, at)
     return ends
 
@@ -365,10 +380,10 @@ def _either(phrases: list[Phrase]) -> Either:
                 other.extend(inner.other)
                 for key, under in inner.longer.items():
                     longer.setdefault(key, []).extend(under)
-            case _ if phrase.starts is None:
+            case _ if not phrase.needs:
                 other.append(phrase)
             case _:
-                for key in phrase.starts:
+                for key in min(phrase.needs, key=len):
                     longer.setdefault(key, []).append(phrase)
     return Either(
         tuple(phrases),

@@ -58,7 +58,7 @@ def _checked(text: str, protocol: str | None) -> tuple[RedFlagHit, ...]:
     clauses = read_clauses(text)
     if _ELLIPSIS.search(text):  # dots may end a sentence, or be a breath within one: both are read
         clauses += read_clauses(_ELLIPSIS.sub(" ", text))
-    keys = frozenset().union(*(clause.clause.all_keys for clause in clauses))
+    keys = frozenset().union(*(clause.words.all_keys for clause in clauses))
     hits: dict[str, RedFlagHit] = {}
     for rule, pattern in knowledge().rules.patterns.possible(keys):
         flag = rule.flag
@@ -81,6 +81,8 @@ def _pattern_found(pattern: Pattern, rule: Rule, clauses: list[ReadClause]) -> s
 
 def _together(phrases: tuple[Phrase, ...], rule: Rule, clause: ReadClause) -> str | None:
     """The words of all these phrases in one clause, none of them set aside or excused."""
+    if not all(any(phrase.find(clause.words)) for phrase in phrases):
+        return None
     words = []
     for phrase in phrases:
         place = next((place for place in phrase.find(clause.clause) if not _set_aside(place, rule, clause)), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -46,16 +46,29 @@ class Scope:
 
 @dataclass
 class ReadClause:
-    """A clause with what sets its words aside."""
+    """A clause with what sets its words aside, which is read only once a finding stands in it."""
 
-    clause: Clause
-    found: Mapping[str, list[Span]]
+    words: Clause
+    """The clause as if no denial kept its words apart: what is not found in it is not in the clause."""
+
+    @cached_property
+    def clause(self) -> Clause:
+        """The clause; no finding leaps over a denial."""
+        barriers = frozenset(scope.cue[0] for scope in _denials(self.words, self._found))
+        return replace(self.words, barriers=barriers, memo={}) if barriers else self.words
 
     @cached_property
     def scopes(self) -> tuple[Scope, ...]:
-        """The words that set others aside; read only once a finding stands in the clause."""
+        """The words that set others aside."""
         read = (_denials, _denied_after, _of_another, _of_the_past, _supposed, _expected)
-        return tuple(scope for each in read for scope in each(self.clause, self.found))
+        return tuple(scope for each in read for scope in each(self.words, self._found))
+
+    @cached_property
+    def _found(self) -> Mapping[str, list[Span]]:
+        found: dict[str, list[Span]] = defaultdict(list)
+        for name, span in sorted(set(knowledge().rules.scope.find(self.words))):
+            found[name].append(span)
+        return found
 
     def aside(self, start: int, end: int) -> Aside | None:
         """Why the words from `start` to `end` are set aside, if they are. Words that deny within them are part of the finding."""
@@ -68,12 +81,12 @@ class ReadClause:
 
 def read_clauses(text: str) -> list[ReadClause]:
     """The clauses of a text in every reading of its words, idioms blanked out, each with its values and scopes. Never raises."""
-    return [_with_scopes(_clause(clause.words, clause.commas)) for clause in readings_of(text)]
+    return [ReadClause(_clause(clause.words, clause.commas)) for clause in readings_of(text)]
 
 
 def literal_clauses(text: str) -> list[ReadClause]:
     """The clauses of a text with every word as it stands, each with its scopes. Never raises."""
-    return [_with_scopes(knowledge().rules.language.clause(clause.words, (), clause.commas)) for clause in plain_clauses(text)]
+    return [ReadClause(knowledge().rules.language.clause(clause.words, (), clause.commas)) for clause in plain_clauses(text)]
 
 
 def _clause(words: tuple[str, ...], commas: frozenset[int]) -> Clause:
@@ -97,15 +110,6 @@ def _compounded(words: tuple[str, ...], commas: frozenset[int]) -> tuple[tuple[s
         joined.append(pair or words[at])
         at += 2 if pair else 1
     return tuple(joined), frozenset(moved)
-
-
-def _with_scopes(clause: Clause) -> ReadClause:
-    found: dict[str, list[Span]] = defaultdict(list)
-    for name, span in sorted(set(knowledge().rules.scope.find(clause))):
-        found[name].append(span)
-    clause.barriers = frozenset(scope.cue[0] for scope in _denials(clause, found))
-    clause.memo.clear()
-    return ReadClause(clause, found)
 
 
 def _denials(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
