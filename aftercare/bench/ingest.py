@@ -22,6 +22,7 @@ from twilio.request_validator import RequestValidator
 
 from aftercare.bench import bare_route
 from aftercare.bench.cohort import enroll_cohort, phone, start_outreach
+from aftercare.bench.posting import post_all, post_each
 from care.clock import service_clock
 from care.messages.twilio_client import account_of
 from care.settings import ROOT, settings
@@ -68,10 +69,10 @@ def measure(webhooks: int, contacts: int) -> IngestBench:
     with _bare_server() as bare_port:
         for turn in range(_TURNS):
             before = _stored()
-            ours_s += asyncio.run(_post_all(port, range(turn * each, (turn + 1) * each)))
+            ours_s += asyncio.run(post_all(port, [_request(port, sender) for sender in range(turn * each, (turn + 1) * each)], _CONNECTIONS))
             if _stored() - before != each:
                 raise RuntimeError(f"{each} webhooks were answered, {_stored() - before} messages stored")
-            bare_s += asyncio.run(_post_all(bare_port, range(each)))
+            bare_s += asyncio.run(post_all(bare_port, [_request(bare_port, sender) for sender in range(each)], _CONNECTIONS))
     ours, bare = _TURNS * each / ours_s, _TURNS * each / bare_s
     return IngestBench(
         database=settings().database.partition(":")[0],
@@ -86,34 +87,6 @@ def measure(webhooks: int, contacts: int) -> IngestBench:
     )
 
 
-async def _post_all(port: int, senders: range) -> float:
-    """Seconds until a webhook of each sender, made beforehand, is answered over all the connections."""
-    requests = [_request(port, each) for each in senders]
-    began = time.perf_counter()
-    await asyncio.gather(*(_post_each(port, requests[first::_CONNECTIONS]) for first in range(_CONNECTIONS)))
-    return time.perf_counter() - began
-
-
-async def _post_each(port: int, requests: list[bytes], pause_s: float = 0.0) -> list[float]:
-    """The seconds that each answer took. Raises `RuntimeError` where one is not 200."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    seconds = []
-    for request in requests:
-        began = time.perf_counter()
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"a webhook was answered {head.partition(bytes((13,)))[0].decode()}")
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        await reader.readexactly(int(length.partition(b":")[2]))
-        seconds.append(time.perf_counter() - began)
-        if pause_s:
-            await asyncio.sleep(pause_s)
-    writer.close()
-    await writer.wait_closed()
-    return seconds
-
-
 async def _during_campaign(port: int, cohort: int) -> list[float]:
     """The seconds that each webhook took until the campaign's last message was handed to Twilio. The last of the cohort write first."""
     seconds: list[float] = []
@@ -123,7 +96,7 @@ async def _during_campaign(port: int, cohort: int) -> list[float]:
     while await asyncio.to_thread(_going_out):
         if time.monotonic() - began > _LONGEST_S:
             raise TimeoutError(f"the campaign is not out after {_LONGEST_S:g} s")
-        seconds += await _post_each(port, [_request(port, each) for each in itertools.islice(senders, _AT_ONCE)], _PAUSE_S)
+        seconds += await post_each(port, [_request(port, each) for each in itertools.islice(senders, _AT_ONCE)], _PAUSE_S)
     return seconds
 
 

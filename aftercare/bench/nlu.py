@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from aftercare.bench.figures import Spread
+from aftercare.bench.posting import post_all, post_each
 from aftercare.failure import CommandFailed
 from care.settings import ROOT, settings
 from nlu.corpus import read_corpus
@@ -67,10 +68,10 @@ def measure(rounds: int, threads: int) -> NluBench:
         for number in range(rounds):
             _progress.print(f"round {number + 1} of {rounds}")
             some = texts[number % 4 :: 4]
-            ours.append(asyncio.run(_post_each(port, some)))
+            ours.append(asyncio.run(post_each(port, [_request(port, text) for text in some])))
             for engine in _ENGINES:
                 bare[engine].append(_asked(process, engine, some, 1))
-            ours_s.append(asyncio.run(_post_all(port, texts)))
+            ours_s.append(asyncio.run(post_all(port, [_request(port, text) for text in texts], _CONCURRENCY)))
             for engine in _ENGINES:
                 bare_s[engine].append(sum(_asked(process, engine, texts, _MAX_BATCH)))
     compared = {
@@ -101,32 +102,6 @@ def _asked(process: subprocess.Popen[str], engine: str, texts: list[str], batch:
     if not answer:
         raise CommandFailed("the bare engine ended; its words stand above")
     seconds: list[float] = json.loads(answer)
-    return seconds
-
-
-async def _post_all(port: int, texts: list[str]) -> float:
-    """Seconds until every text is answered over all the connections."""
-    began = time.perf_counter()
-    await asyncio.gather(*(_post_each(port, texts[first::_CONCURRENCY]) for first in range(_CONCURRENCY)))
-    return time.perf_counter() - began
-
-
-async def _post_each(port: int, texts: list[str]) -> list[float]:
-    """The seconds that each answer took, one after the other over one connection. Raises `CommandFailed` where one is not 200."""
-    requests = [_request(port, text) for text in texts]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    seconds = []
-    for request in requests:
-        began = time.perf_counter()
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise CommandFailed(f"the nlu service answered {head.partition(bytes((13,)))[0].decode()}")
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        await reader.readexactly(int(length.partition(b":")[2]))
-        seconds.append(time.perf_counter() - began)
-    writer.close()
-    await writer.wait_closed()
     return seconds
 
 

@@ -36,7 +36,7 @@ from care.storage.tables import (
     Patient,
 )
 from tests.conftest import NOON, add_patient
-from tests.integration.test_pipeline import Phone
+from tests.integration.parties import Phone
 
 pytestmark = pytest.mark.usefixtures("database")
 Row = TypeVar("Row", bound=Base)

@@ -28,7 +28,7 @@ from care.storage import engine as storage
 from care.storage.engine import transaction
 from care.storage.tables import Campaign, CampaignState, Channel, Contact, ContactState, Enrollment, EnrollmentState, Outbound
 from tests.conftest import NOON, _forget
-from tests.integration.test_pipeline import Echo, Phone, runner
+from tests.integration.parties import Echo, Phone, runner
 
 _ZONES = ["America/New_York", "America/Los_Angeles", "Pacific/Auckland"]
 _PEOPLE = 3

@@ -20,7 +20,7 @@ from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import Contact, ContactState, Outbound, OutboundState, Patient
 from tests.conftest import NOON, add_patient
-from tests.integration.test_pipeline import Phone, make_due, rows, text_in
+from tests.integration.parties import Phone, make_due, rows, text_in
 
 pytestmark = pytest.mark.usefixtures("database")
 EVENING = datetime(2026, 3, 3, 23, 5, tzinfo=UTC)  # 18:05 in New York

@@ -1,14 +1,13 @@
-"""Accept, turn, outbox and campaign against a real database."""
+"""Accept, turn and campaign against a real database."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from care.acuity import Acuity
 from care.audit import verify
@@ -16,15 +15,12 @@ from care.campaigns.schedule import tick
 from care.clock import ManualClock
 from care.escalations.service import EscalationConflict, Outcome, acknowledge, resolve, take_over
 from care.knowledge import knowledge
-from care.messages.inbox import Accepted, Incoming, accept
-from care.messages.receipts import Told, take_receipt
-from care.messages.sending import Sender, SendPolicy, SentSms, SmsRefused, SmsUnanswered
+from care.messages.inbox import Incoming, accept
+from care.messages.sending import Sender
 from care.patients.consent import consent_status
-from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import (
     AuditEntry,
-    Breaker,
     Channel,
     Contact,
     ContactState,
@@ -34,67 +30,14 @@ from care.storage.tables import (
     InboundState,
     Outbound,
     OutboundState,
-    Patient,
 )
-from care.turns.dialogue import ConsentEffect, DialogueFailed, DialogueRequest, DialogueResponse, EscalationEffect, Reply
+from care.turns.dialogue import ConsentEffect, DialogueRequest, DialogueResponse, EscalationEffect
 from care.turns.effects import carry_out
-from care.turns.service import ATTEMPTS, TurnRunner
+from care.turns.service import ATTEMPTS
 from tests.conftest import NOON, add_patient
+from tests.integration.parties import Echo, Phone, rows, runner, text_in
 
 pytestmark = pytest.mark.usefixtures("database")
-
-
-@dataclass
-class Echo:
-    """A dialogue that repeats what it hears, and counts."""
-
-    heard: list[str] = field(default_factory=list)
-    fail: Callable[[DialogueRequest], str | None] = lambda _request: None
-
-    def turn(self, request: DialogueRequest, state: Any, deadline_s: float) -> DialogueResponse:
-        if reason := self.fail(request):
-            raise DialogueFailed(reason)
-        self.heard.append(request.text or f"<{request.trigger}>")
-        return DialogueResponse(replies=[Reply(text=f"you said {self.heard[-1]}")], effects=[], state={}, state_version=request.state_version + 1)
-
-
-@dataclass
-class Phone:
-    """Twilio's side of the SMS port."""
-
-    held: list[SentSms] = field(default_factory=list)
-    answer: Callable[[str], Exception | None] = lambda _body: None
-    keep_when_silent: bool = True
-    numbers: list[str] = field(default_factory=lambda: ["+15550100000"])
-    senders: list[str] = field(default_factory=list)
-    references: list[str] = field(default_factory=list)
-
-    def send(self, to: str, body: str, reference: str, sender: str) -> str:
-        self.senders.append(sender)
-        self.references.append(reference)
-        error = self.answer(body)
-        if error is None or (isinstance(error, SmsUnanswered) and self.keep_when_silent):
-            self.held.append(SentSms(f"SM{len(self.held):032d}", body, NOON))
-        if error:
-            raise error
-        return self.held[-1].external_id
-
-    def listed(self, to: str, since: datetime) -> list[SentSms]:
-        return self.held
-
-
-def text_in(patient: str, body: str, number: int = 1, channel: Channel = Channel.SMS, at: datetime = NOON) -> Accepted:
-    with transaction() as session:
-        return accept(session, Incoming(channel, f"SM{number}", body, at, patient_id=patient))
-
-
-def runner(dialogue: Echo, clock: ManualClock) -> TurnRunner:
-    return TurnRunner(dialogue, clock, settings())
-
-
-def rows(kind: type[Any]) -> list[Any]:
-    with transaction() as session:
-        return list(session.scalars(select(kind).order_by(*kind.__table__.primary_key)))
 
 
 @pytest.mark.parametrize(
@@ -111,13 +54,6 @@ def test_a_warning_says_what_to_do_until_help_is_there(language: str, words: str
     warning = "".join(row.body for row in rows(Outbound))
     assert told in warning
     assert warning.startswith(knowledge().texts["emergency_warning"][language].split("{")[0])
-
-
-def make_due() -> None:
-    """As if the pauses before further tries were over."""
-    with transaction() as session:
-        session.execute(update(Outbound).values(next_at=None))
-        session.execute(update(Breaker).values(retry_at=NOON))
 
 
 def test_a_repeated_message_has_one_effect(clock: ManualClock) -> None:
@@ -255,209 +191,6 @@ def test_the_bot_holds_still_while_a_person_answers(clock: ManualClock) -> None:
     runner(dialogue, clock).run(patient)
     assert dialogue.heard == []
     assert rows(Inbound)[0].state is InboundState.HANDLED
-
-
-def test_a_routine_message_is_sent_once_although_twilio_gave_no_answer(clock: ManualClock) -> None:
-    patient = add_patient()
-    text_in(patient, "hello", 1)
-    runner(Echo(), clock).run(patient)
-    silent = iter([SmsUnanswered()])
-    phone = Phone(answer=lambda _body: next(silent, None))
-    Sender(phone, clock).run(patient)
-    Sender(phone, clock).run(patient)
-    assert len(phone.held) == 1
-    assert rows(Outbound)[0].state is OutboundState.ACCEPTED
-
-
-def test_a_message_twilio_never_took_is_sent_after_the_doubt(clock: ManualClock) -> None:
-    patient = add_patient()
-    text_in(patient, "hello", 1)
-    runner(Echo(), clock).run(patient)
-    silent = iter([SmsUnanswered()])
-    phone = Phone(answer=lambda _body: next(silent, None), keep_when_silent=False)
-    sender = Sender(phone, clock, SendPolicy(doubt=timedelta(0), retry=timedelta(0)))
-    sender.run(patient)
-    assert len(phone.held) == 1
-
-
-def test_replies_leave_in_the_order_written_although_the_first_is_held_up(clock: ManualClock) -> None:
-    patient = add_patient()
-    for number in range(3):
-        text_in(patient, f"m{number}", number)
-    runner(Echo(), clock).run(patient)
-    busy = iter([SmsRefused(20429)])
-    phone = Phone(answer=lambda _body: next(busy, None))
-    sender = Sender(phone, clock)
-    sender.run(patient)
-    assert phone.held == []
-    make_due()
-    sender.run(patient)
-    assert [sms.body for sms in phone.held] == ["you said m0", "you said m1", "you said m2"]
-
-
-def _one_reply(patient: str, clock: ManualClock, number: int = 1) -> Outbound:
-    text_in(patient, f"hello {number}", number)
-    runner(Echo(), clock).run(patient)
-    return rows(Outbound)[-1]
-
-
-def refusing(*codes: int) -> Phone:
-    """A Twilio that refuses with these codes, one after another, then takes everything."""
-    left = iter(codes)
-    return Phone(answer=lambda _body: next((SmsRefused(code) for code in left), None))
-
-
-@pytest.mark.parametrize(("code", "marked"), [(21211, True), (21614, True), (21612, False), (21617, False)])
-def test_a_refusal_for_good_is_told_to_a_person_and_not_tried_again(clock: ManualClock, code: int, marked: bool) -> None:
-    patient = add_patient()
-    _one_reply(patient, clock)
-    phone = refusing(code)
-    Sender(phone, clock).run(patient)
-    make_due()
-    Sender(phone, clock).run(patient)
-    assert phone.held == []
-    assert [row.state for row in rows(Outbound)] == [OutboundState.FAILED]
-    assert [row.reason for row in rows(Escalation)] == ["not_sent"]
-    assert (rows(Patient)[0].number_problem == code) == marked
-
-
-def test_a_number_that_takes_no_sms_is_not_written_to_again(clock: ManualClock) -> None:
-    patient = add_patient()
-    _one_reply(patient, clock)
-    phone = refusing(21614)
-    Sender(phone, clock).run(patient)
-    _one_reply(patient, clock, 2)
-    Sender(phone, clock).run(patient)
-    assert len(phone.senders) == 1
-    with transaction() as session:
-        assert tick(session, clock.now()) == []
-    assert {row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED} == {"number_problem"}
-
-
-def test_what_is_busy_is_tried_again_a_few_times(clock: ManualClock) -> None:
-    patient = add_patient()
-    _one_reply(patient, clock)
-    phone = refusing(*[20429] * 10)
-    for _ in range(8):
-        Sender(phone, clock).run(patient)
-        make_due()
-    assert len(phone.senders) == 5
-    assert rows(Outbound)[0].state is OutboundState.FAILED
-
-
-def test_a_provider_that_refuses_everything_holds_the_queue_and_is_tried_once_a_minute(clock: ManualClock) -> None:
-    patients = [add_patient(number) for number in range(10)]
-    for number, patient in enumerate(patients):
-        _one_reply(patient, clock, number)
-    phone = refusing(*[63038] * 2)
-    for patient in patients:
-        Sender(phone, clock).run(patient)
-    assert len(phone.senders) == 1
-    text_in(patients[0], "crushing chest pain", 99)
-    Sender(phone, clock).run(patients[0])
-    assert len(phone.senders) == 1
-    assert any("phone the patient" in row.summary for row in rows(Escalation))
-    make_due()
-    Sender(phone, clock).run(patients[1])
-    Sender(phone, clock).run(patients[2])
-    assert len(phone.senders) == 2
-    make_due()
-    for patient in patients:
-        Sender(phone, clock).run(patient)
-    assert len(phone.held) == 11
-    assert rows(Breaker) == []
-
-
-def test_a_patient_is_always_written_to_from_one_number(clock: ManualClock) -> None:
-    numbers = [f"+155501000{each:02d}" for each in range(8)]
-    phone = Phone(numbers=numbers)
-    for number in range(20):
-        patient = add_patient(number)
-        for each in range(3):
-            _one_reply(patient, clock, number * 10 + each)
-            Sender(phone, clock).run(patient)
-        assert len(set(phone.senders[-3:])) == 1
-    assert len(set(phone.senders)) >= 5
-
-
-def test_the_number_that_the_patient_wrote_to_answers(clock: ManualClock) -> None:
-    patient = add_patient()
-    with transaction() as session:
-        accept(session, Incoming(Channel.SMS, "SM1", "hello", NOON, patient_id=patient, ours="+15550100007"))
-    runner(Echo(), clock).run(patient)
-    phone = Phone(numbers=["+15550100000", "+15550100007"])
-    Sender(phone, clock).run(patient)
-    assert phone.senders == ["+15550100007"]
-
-
-def _undelivered(row: Outbound, code: int, external_id: str = "SM" + "0" * 32) -> None:
-    with transaction() as session:
-        assert take_receipt(session, Told(row.reference, external_id, "undelivered", code), NOON)
-
-
-def test_a_phone_that_is_off_is_tried_three_times_more_then_a_person_is_told(clock: ManualClock) -> None:
-    patient = add_patient()
-    row = _one_reply(patient, clock)
-    phone = Phone()
-    for tries in range(1, 5):
-        Sender(phone, clock).run(patient)
-        assert len(phone.held) == tries
-        for _ in range(2):  # Twilio repeats itself
-            _undelivered(row, 30003, phone.held[-1].external_id)
-        Sender(phone, clock).run(patient)
-        assert len(phone.held) == tries
-        assert [each.reason for each in rows(Escalation)] == (["not_sent"] if tries == 4 else [])
-        make_due()
-    assert rows(Outbound)[0].state is OutboundState.UNDELIVERED
-
-
-def test_what_came_too_late_or_was_overtaken_is_not_sent_again(clock: ManualClock) -> None:
-    patient = add_patient()
-    row = _one_reply(patient, clock)
-    phone = Phone()
-    Sender(phone, clock).run(patient)
-    _one_reply(patient, clock, 2)
-    Sender(phone, clock).run(patient)
-    _undelivered(row, 30003, phone.held[0].external_id)
-    assert rows(Outbound)[0].state is OutboundState.UNDELIVERED
-    assert [each.reason for each in rows(Escalation)] == ["not_sent"]
-
-
-def test_a_message_that_waits_to_be_delivered_again_does_not_hold_up_the_next(clock: ManualClock) -> None:
-    patient = add_patient()
-    row = _one_reply(patient, clock)
-    phone = Phone()
-    Sender(phone, clock).run(patient)
-    _undelivered(row, 30008, phone.held[0].external_id)
-    _one_reply(patient, clock, 2)
-    Sender(phone, clock).run(patient)
-    assert [sms.body for sms in phone.held] == ["you said hello 1", "you said hello 2"]
-
-
-def test_a_warning_that_did_not_arrive_is_sent_again_and_told_to_a_person_at_once(clock: ManualClock) -> None:
-    patient = add_patient()
-    text_in(patient, "crushing chest pain")
-    phone = Phone()
-    Sender(phone, clock).run(patient)
-    _undelivered(rows(Outbound)[0], 30003, phone.held[0].external_id)
-    assert [(each.reason, each.acuity) for each in rows(Escalation)] == [("red_flag", "emergency"), ("not_sent", "urgent")]
-    make_due()
-    Sender(phone, clock).run(patient)
-    assert len(phone.held) == 2
-
-
-@pytest.mark.parametrize("order", [["sent", "delivered"], ["delivered", "sent"], ["delivered", "delivered", "sent", "queued"]])
-def test_receipts_in_any_order_end_alike(order: list[str], clock: ManualClock) -> None:
-    patient = add_patient()
-    text_in(patient, "hello", 1)
-    runner(Echo(), clock).run(patient)
-    phone = Phone()
-    Sender(phone, clock).run(patient)
-    row = rows(Outbound)[0]
-    for status in order:
-        with transaction() as session:
-            assert take_receipt(session, Told(row.reference, phone.held[0].external_id, status), NOON)
-    assert rows(Outbound)[0].state is OutboundState.DELIVERED
 
 
 def test_a_contact_is_sent_reminded_and_escalated_with_every_engine_away(clock: ManualClock) -> None:

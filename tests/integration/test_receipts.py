@@ -19,7 +19,7 @@ from care.patients.consent import consent_status
 from care.storage.engine import transaction
 from care.storage.tables import Breaker, Channel, Escalation, Outbound, OutboundState, Patient
 from tests.conftest import NOON, add_patient
-from tests.integration.test_pipeline import Phone, rows
+from tests.integration.parties import Phone, rows
 
 pytestmark = pytest.mark.usefixtures("database")
 _MINUTES, _HOURS = timedelta(minutes=1), timedelta(hours=1)

@@ -29,7 +29,7 @@ from care.settings import settings
 from care.storage.engine import engine, transaction
 from care.storage.tables import Channel, Conversation, Escalation, Inbound, Outbound, OutboundState
 from tests.conftest import NOON, add_patient
-from tests.integration.test_pipeline import Phone, rows, text_in
+from tests.integration.parties import Phone, rows, text_in
 from web import bell, sms
 from web.app import create_app
 from web.together import Together
