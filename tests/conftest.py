@@ -37,6 +37,7 @@ from care.patients.consent import record_consent  # noqa: E402
 from care.patients.model import NewPatient  # noqa: E402
 from care.settings import settings  # noqa: E402
 from care.storage import engine as storage  # noqa: E402
+from care.storage.tables import Base  # noqa: E402
 
 EVAL = Path(os.environ.get("AFTERCARE_EVAL_DIR", Path(__file__).parents[2] / "shared/eval"))
 NOON = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)  # noon in New York
@@ -61,16 +62,33 @@ def postgres_database() -> Iterator[str]:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[str]:
+    """The PostgreSQL database that the tests have one after another: making one takes longer than most of them."""
+    with postgres_database() as url:
+        yield url
+
+
 @pytest.fixture(params=_databases())
 def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty database at the newest revision; its URL."""
-    with postgres_database() if request.param == "postgresql" else nullcontext(f"sqlite:///{tmp_path / 'test.db'}") as url:
-        monkeypatch.setenv("AFTERCARE_DATABASE_URL", url)
-        _forget()
-        storage.migrate(settings())
-        yield url
-        storage.engine().dispose()
-        _forget()
+    url = str(request.getfixturevalue("shared_postgres")) if request.param == "postgresql" else f"sqlite:///{tmp_path / 'test.db'}"
+    monkeypatch.setenv("AFTERCARE_DATABASE_URL", url)
+    _forget()
+    storage.migrate(settings())
+    if request.param == "postgresql":
+        _empty()
+    yield url
+    storage.engine().dispose()
+    _forget()
+
+
+def _empty() -> None:
+    """Leaves the tables as the migrations made them, whoever still holds a lock. Deleting a few rows is faster than truncating."""
+    with storage.transaction() as session:
+        session.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"))
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(table.delete())
 
 
 def _forget() -> None:
