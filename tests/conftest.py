@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ os.environ.update({"AFTERCARE_HOME": str(_HOME), "AFTERCARE_DATABASE_URL": ""})
 for name in [
     name
     for name in os.environ
-    if name.startswith("AFTERCARE_") and name not in ("AFTERCARE_HOME", "AFTERCARE_DATABASE_URL", "AFTERCARE_TEST_POSTGRES", "AFTERCARE_EVAL_DIR")
+    if name.startswith("AFTERCARE_")
+    and name not in ("AFTERCARE_HOME", "AFTERCARE_DATABASE_URL", "AFTERCARE_TEST_POSTGRES", "AFTERCARE_EVAL_DIR", "AFTERCARE_STORM_SCALE")
 ]:
     del os.environ[name]
 

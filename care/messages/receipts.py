@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 from care.acuity import Acuity
 from care.escalations.service import Cause, raise_escalation
 from care.messages import breaker
+from care.messages.pool import leave_full_number
 from care.messages.twilio_errors import ErrorClass, Handling, handling
 from care.patients.consent import record_consent
+from care.settings import settings
 from care.storage.tables import Outbound, OutboundState, Patient
 
 # The order of delivery states; a later report never takes a message back.
@@ -109,6 +111,8 @@ def _of_an_earlier_try(row: Outbound, external_id: str) -> bool:
 def _not_delivered(session: Session, row: Outbound, how: Handling, at: datetime) -> None:
     if how.kind is ErrorClass.PROVIDER:
         breaker.trip(session, row.error_code or 0)
+    if how.kind is ErrorClass.FULL:
+        leave_full_number(session, row.patient_id, settings().our_numbers, row.error_code or 0)
     wait = how.wait(row.attempts)
     if wait is not None and not _overtaken(session, row) and (row.not_after is None or at + wait < row.not_after):
         row.state, row.next_at = OutboundState.PENDING, datetime.now(UTC) + wait

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 from typing import Protocol
 
 import structlog
@@ -22,6 +21,7 @@ from care.acuity import Acuity
 from care.clock import Clock
 from care.escalations.service import Cause, raise_escalation
 from care.messages import breaker
+from care.messages.pool import leave_full_number, sticky_number
 from care.messages.twilio_errors import ErrorClass, handling
 from care.patients.consent import consent_statuses, record_consent
 from care.storage.engine import transaction
@@ -197,7 +197,7 @@ class Sender:
         for conversation in conversations:
             if rows := waiting[conversation.patient_id]:
                 revoked = consent.get(conversation.patient_id) == "revoked"
-                claims.append(self._claim(session, patients[conversation.patient_id], self._sticky_number(conversation), rows, revoked, held))
+                claims.append(self._claim(session, patients[conversation.patient_id], sticky_number(conversation, self._gateway.numbers), rows, revoked, held))
         return [claim for claim in claims if claim is not None]
 
     def _claim(self, session: Session, patient: Patient, sender: str, rows: Sequence[Outbound], revoked: bool, opened: Breaker | None) -> _Claim | None:
@@ -238,14 +238,6 @@ class Sender:
             return _Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, probe=opened is not None)
         return None
 
-    def _sticky_number(self, conversation: Conversation) -> str:
-        """The number of ours that the patient knows; the first time one of the pool."""
-        numbers = self._gateway.numbers
-        if conversation.sender not in numbers:
-            digest = blake2b(conversation.patient_id.encode(), digest_size=4).digest()
-            conversation.sender = numbers[int.from_bytes(digest, "big") % len(numbers)]
-        return str(conversation.sender)
-
     def _reconcile(self, claim: _Claim) -> bool:
         """Looks an unknown message up in Twilio's list; true where its fate is settled or it may be sent again."""
         now = datetime.now(UTC)
@@ -283,6 +275,8 @@ class Sender:
             breaker.trip(session, code)
             log.error("sms_held", code=code)
             return
+        if how.kind is ErrorClass.FULL:
+            leave_full_number(session, row.patient_id, self._gateway.numbers, code)
         wait = how.wait(row.attempts)
         if wait is not None:
             row.state, row.next_at = OutboundState.PENDING, datetime.now(UTC) + wait * random.uniform(1, 1.3)  # noqa: S311

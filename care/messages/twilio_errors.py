@@ -11,6 +11,7 @@ class ErrorClass(StrEnum):
     """What is done about an error."""
 
     BUSY = "busy"
+    FULL = "full"
     UNREACHED = "unreached"
     DEAD_NUMBER = "dead_number"
     OPTED_OUT = "opted_out"
@@ -33,7 +34,7 @@ class Handling:
 
 _SECOND, _MINUTE, _HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 _BUSY = Handling(ErrorClass.BUSY, (2 * _SECOND, 4 * _SECOND, 8 * _SECOND, 30 * _SECOND), "Twilio had no room for it")
-_FULL = Handling(ErrorClass.BUSY, (_MINUTE, 5 * _MINUTE, 30 * _MINUTE), "Our number's queue at Twilio is full")
+_FULL = Handling(ErrorClass.FULL, (_MINUTE, 5 * _MINUTE, 30 * _MINUTE), "Our number's queue at Twilio is full")
 _DEAD = Handling(ErrorClass.DEAD_NUMBER, (), "The number takes no SMS: correct it or phone")
 _OPTED_OUT = Handling(ErrorClass.OPTED_OUT, (), "The carrier has the patient as opted out: phone")
 _PROVIDER = Handling(ErrorClass.PROVIDER, 4 * (_MINUTE,), "Twilio refuses everything from us")

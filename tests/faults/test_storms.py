@@ -34,6 +34,8 @@ from tests.integration.test_service import webhook
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
 SAYS = ["thanks {}", "my knee is stiff today, {}", "is it ok to shower? {}", "maybe {}", "I slept badly, {} hours", "yes {}", "ok {}"]
+SCALE = int(os.environ.get("AFTERCARE_STORM_SCALE", "1"))
+"""R-01 at 10 is its full size: 10,000 messages and 200 kills, most of an hour."""
 RED_FLAG = "I have crushing chest pain"
 
 
@@ -90,13 +92,14 @@ def small_talk(cohort: Cohort, number: int) -> list[tuple[str, str]]:
     return [(cohort.phones[each % len(cohort.phones)], chance.choice(SAYS).format(each)) for each in range(number)]
 
 
+@pytest.mark.timeout(7200)
 def test_r01_any_process_killed(storm: Service, tmp_path: Path) -> None:
-    cohort, chance = Cohort(storm, 50, tmp_path), random.Random(1)
+    cohort, chance = Cohort(storm, 50 * SCALE, tmp_path), random.Random(1)
     names = list(storm.processes())
-    with again_and_again(lambda: kill(storm, chance.choice(names)), 20, every_s=6):
-        cohort.write(small_talk(cohort, 1000))
-    cohort.settle(240)
-    cohort.check(1000)
+    with again_and_again(lambda: kill(storm, chance.choice(names)), 20 * SCALE, every_s=6):
+        cohort.write(small_talk(cohort, 1000 * SCALE))
+    cohort.settle(240 * SCALE)
+    cohort.check(1000 * SCALE)
 
 
 def test_r02_senders_killed_at_full_speed(storm: Service, tmp_path: Path) -> None:
@@ -229,7 +232,7 @@ def test_r17_accepted_and_no_answer(storm: Service, tmp_path: Path) -> None:
 
 def test_r18_a_warning_does_not_wait_for_a_thousand_messages(storm: Service, tmp_path: Path) -> None:
     cohort, urgent = Cohort(storm, 100, tmp_path), Cohort(storm, 10, tmp_path)
-    with held(storm, "sender"):
+    with held(storm, "sender"), held(storm, "worker"):  # both send
         cohort.write([(cohort.phones[each % 100], "HELP") for each in range(1000)])
         urgent.write([(phone, RED_FLAG) for phone in urgent.phones])
     urgent.settle()

@@ -11,6 +11,7 @@ from care.clock import ManualClock
 from care.messages.inbox import Incoming, accept
 from care.messages.receipts import Told, take_receipt
 from care.messages.sending import Sender, SendPolicy, SmsRefused, SmsUnanswered
+from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import (
     Breaker,
@@ -149,6 +150,27 @@ def test_a_patient_is_always_written_to_from_one_number(clock: ManualClock) -> N
             Sender(phone, clock).run(patient)
         assert len(set(phone.senders[-3:])) == 1
     assert len(set(phone.senders)) >= 5
+
+
+@pytest.mark.parametrize("by_receipt", [False, True])
+def test_a_number_whose_queue_is_full_hands_the_patient_to_another(clock: ManualClock, monkeypatch: pytest.MonkeyPatch, by_receipt: bool) -> None:
+    numbers = ["+15550100000", "+15550100001", "+15550100002"]
+    monkeypatch.setenv("AFTERCARE_TWILIO_NUMBERS", ",".join(numbers))
+    settings.cache_clear()
+    patient = add_patient()
+    _one_reply(patient, clock)
+    phone = refusing() if by_receipt else refusing(21611)
+    phone.numbers = numbers
+    Sender(phone, clock).run(patient)
+    if by_receipt:
+        _undelivered(rows(Outbound)[0], 30001, rows(Outbound)[0].external_id)
+    make_due()
+    _one_reply(patient, clock, 2)
+    Sender(phone, clock).run(patient)
+    first, *later = phone.senders
+    assert len(later) == 2
+    assert set(later) == {numbers[(numbers.index(first) + 1) % 3]}
+    assert {row.state for row in rows(Outbound)} == {OutboundState.ACCEPTED}
 
 
 def test_the_number_that_the_patient_wrote_to_answers(clock: ManualClock) -> None:
