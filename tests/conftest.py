@@ -139,7 +139,7 @@ class Service:
         self._ports = {name: first_port + number for number, name in enumerate(_PORTS)}
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("AFTERCARE_")}
         self.env |= {"AFTERCARE_HOME": str(home)} | {f"AFTERCARE_{name}_PORT": str(port) for name, port in self._ports.items()} | variables
-        self._database = create_engine(variables.get("AFTERCARE_DATABASE_URL") or f"sqlite:///{home / 'data/aftercare.db'}")
+        self._database = create_engine(variables.get("AFTERCARE_DATABASE_URL") or f"sqlite:///{home / 'data/aftercare.db'}", pool_pre_ping=True)
         self.greeting = ""
         self.web, self.phones = self.url("WEB"), self.url("EMULATOR")
 

@@ -17,24 +17,33 @@ _PR_SET_PDEATHSIG = 1
 _GRACE_S = 8.0
 
 
+class _AskedToStop(Exception):
+    """Raised where the guard waits, so that it can wait for the group's end there."""
+
+
 def main() -> int:
     """The exit status of the command."""
     parent = os.getppid()
     os.setsid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     child = subprocess.Popen(sys.argv[1:], start_new_session=True)  # noqa: S603
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
+    try:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, _stop)
+        if os.getppid() != parent:  # it died before the death signal was armed
+            raise _AskedToStop
+        status = child.wait()
+    except _AskedToStop:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
         _end_group(child)
-        os._exit(143)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    if os.getppid() != parent:  # it died before the death signal was armed
-        stop(signal.SIGTERM, None)
-    status = child.wait()
+        return 143
     _kill_group(child.pid)
     return status if status >= 0 else 128 - status
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise _AskedToStop
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:

@@ -19,6 +19,8 @@ from aftercare.supervise.specs import ProcessSpec, environment
 
 log = structlog.get_logger()
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _HEALTHY_S = 0.5, 30.0, 60.0
+_ASKED_EVERY_S, _SILENT_AFTER = 10.0, 2
+"""A process that was ready is asked again so often; after so many failures in a row it counts as silent."""
 
 
 @dataclass
@@ -31,6 +33,7 @@ class Watched:
     started: float = 0.0
     ready_after_s: float | None = None
     restarts: int = 0
+    unanswered: int = 0
     wait_s: float = _FIRST_WAIT_S
     restart_at: float = 0.0
 
@@ -59,6 +62,7 @@ class Supervisor:
 
     def watch(self, on_change: Callable[[list[Watched]], None]) -> None:
         """Looks after the processes until `stop` is asked for; `on_change` is called after each look."""
+        threading.Thread(target=self._ask_again, name="probes", daemon=True).start()
         while not self._stop.is_set():
             for each in self.watched:
                 self._look_at(each)
@@ -116,6 +120,20 @@ class Supervisor:
             each.state, each.ready_after_s = "ready", now - each.started
         if each.state == "ready" and now - each.started > _HEALTHY_S:
             each.wait_s = _FIRST_WAIT_S
+
+    def _ask_again(self) -> None:
+        """Tells those that still do their work from those that only run (hung, or cut off from what they need). In a thread: a probe may take seconds."""
+        while not self._stop.wait(_ASKED_EVERY_S):
+            for each in self.watched:
+                process = each.process
+                if each.state not in ("ready", "silent"):
+                    each.unanswered = 0
+                    continue
+                each.unanswered = 0 if _is_ready(each.spec) else each.unanswered + 1
+                state = "silent" if each.unanswered >= _SILENT_AFTER else "ready"
+                if each.process is process and each.state in ("ready", "silent") and each.state != state:
+                    each.state = state
+                    log.warning("process_state", process=each.spec.name, state=state)
 
     def _write_state(self) -> None:
         processes = [

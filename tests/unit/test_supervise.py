@@ -92,3 +92,27 @@ def test_a_probe_that_fails_takes_nothing_down(tmp_path: Path) -> None:
     finally:
         supervisor.stop()
     assert looks == [["starting", "ready"]] * 3
+
+
+def test_a_process_that_runs_and_does_nothing_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aftercare.supervise.supervisor._ASKED_EVERY_S", 0.05)
+    works = True
+    child = [sys.executable, "-c", "import time; time.sleep(600)"]
+    supervisor = Supervisor([ProcessSpec("hangs", child, lambda: works)], tmp_path / "logs", tmp_path / "state.json")
+    seen: list[str] = []
+
+    def look(watched: list[Watched]) -> None:
+        nonlocal works
+        if not seen or seen[-1] != watched[0].state:
+            seen.append(watched[0].state)
+        works = watched[0].state == "silent"
+        if seen.count("ready") == 2:
+            supervisor.ask_to_stop()
+
+    supervisor.start()
+    works = True
+    try:
+        supervisor.watch(look)
+    finally:
+        supervisor.stop()
+    assert seen[-3:] == ["ready", "silent", "ready"]
