@@ -85,7 +85,7 @@ class Cohort:
 def deliver(service: Service, body: str, phone: str) -> None:
     """Posts the webhook until it is acknowledged, with one sid."""
     sid = f"SM{uuid4().hex}"
-    for _ in range(120):
+    for _ in range(300):  # a process that is killed again and again is restarted ever more slowly
         try:
             if webhook(service, body, phone, sid).status_code == 200:
                 return
