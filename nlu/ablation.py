@@ -25,7 +25,7 @@ ABLATION_FILE = "ablation.md"
 _NO_AUGMENTATION = {
     f"augment.{name}": 0.0 for name in ("typo", "punctuation", "shorthand", "join", "compose", "synonym", "exchange", "denied", "templates", "rules")
 }
-_MESSAGES, _EPOCHS = 850, 2
+_MESSAGES, _EPOCHS = 2_300, 3
 _SHORT: dict[str, Any] = {
     "epochs": _EPOCHS,
     "batch_size": 16,

@@ -125,7 +125,7 @@ def test_danger_is_seen_with_encoder_and_model_away() -> None:
 
 
 def test_the_encoder_leans_to_the_serious_side() -> None:
-    split = {Acuity.SELF_CARE: 0.4, Acuity.ROUTINE: 0.2, Acuity.URGENT: 0.05, Acuity.EMERGENCY: 0.35}
+    split = {Acuity.SELF_CARE: 0.45, Acuity.ROUTINE: 0.1, Acuity.URGENT: 0.05, Acuity.EMERGENCY: 0.4}
     assert assess("it feels odd", Encoder(split), drafted(Acuity.URGENT)).acuity is Acuity.EMERGENCY
 
 
