@@ -15,6 +15,7 @@ from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 8.0
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _AskedToStop(Exception):
@@ -28,21 +29,21 @@ def main() -> int:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     child = subprocess.Popen(sys.argv[1:], start_new_session=True)  # noqa: S603
     try:
-        for each in (signal.SIGTERM, signal.SIGINT):
+        for each in _STOPS:
             signal.signal(each, _stop)
         if os.getppid() != parent:  # it died before the death signal was armed
-            raise _AskedToStop
+            _stop(signal.SIGTERM, None)
         status = child.wait()
+        _kill_group(child.pid)
     except _AskedToStop:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)
         _end_group(child)
         return 143
-    _kill_group(child.pid)
     return status if status >= 0 else 128 - status
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
+    for each in _STOPS:  # asked again, it ends the group all the same
+        signal.signal(each, signal.SIG_IGN)
     raise _AskedToStop
 
 
