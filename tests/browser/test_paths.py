@@ -130,8 +130,8 @@ def test_a_lead_enrolls_patients_from_a_file(service: Service, browser: Browser)
     console.get_by_role("button", name="Check it").click()
     expect(console.get_by_role("main")).to_contain_text("line 3: phone")
     assert barriers(console) == []
-    console.get_by_role("button", name="Enrol 1 patients").click()
-    expect(console.get_by_role("status")).to_contain_text("1 patients enrolled")
+    console.get_by_role("button", name="Enrol 1 patient and leave the bad rows out").click()
+    expect(console.get_by_role("status")).to_contain_text("1 patient enrolled")
     expect(console.get_by_role("cell", name="file-1").first).to_be_visible()
 
 

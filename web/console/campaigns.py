@@ -175,7 +175,7 @@ def enroll_roster(campaign_id: str, lead: Lead, text: Annotated[str, Form(max_le
             raise CampaignInvalid(str(error)) from error
         enrolled = take_in(session, campaign, roster, service_clock().now(), skip_bad=True, actor=f"user:{lead.id}")
     left_out = f"; left out: {', '.join(f'line {row.line} ({row.field})' for row in roster.bad[:_SHOWN])}" if roster.bad else ""
-    return _to(campaign_id, f"{enrolled} patients enrolled{left_out}")
+    return _to(campaign_id, f"{enrolled} {'patient' if enrolled == 1 else 'patients'} enrolled{left_out}")
 
 
 def _campaign(session: Session, campaign_id: str) -> Campaign:
