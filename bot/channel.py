@@ -14,6 +14,8 @@ from sanic import Blueprint, response
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
+from bot.answer_schema import check_schema_once
+
 logger = logging.getLogger(__name__)
 # Rasa logs a failed action with the request's body, which holds the patient's words: this channel names the failure instead.
 for _name in ("rasa.core.processor", "rasa.core.actions.action", "rasa.core.http_interpreter"):
@@ -35,6 +37,7 @@ class AftercareInput(InputChannel):
     @classmethod
     def from_credentials(cls, credentials: Optional[Dict[Text, Any]]) -> "AftercareInput":
         """Reads the token from the environment; without one the server does not start."""
+        check_schema_once()
         return cls(os.environ["AFTERCARE_RASA_TOKEN"])
 
     def blueprint(self, on_new_message: Callable[[UserMessage], Awaitable[Any]]) -> Blueprint:

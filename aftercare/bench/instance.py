@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,17 @@ _PORTS = ("WEB", "NLU", "ACTIONS", "RASA", "VLLM", "REDIS", "EMULATOR")
 
 @contextmanager
 def throwaway_service(**variables: str) -> Iterator[dict[str, str]]:
-    """The environment in which `aftercare` commands reach the service. Raises `CommandFailed` where it does not start."""
+    """The environment in which `aftercare` commands reach the service; ended by a signal it is stopped as well. Raises `CommandFailed` where it does not start."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        with _throwaway_service(variables) as environment:
+            yield environment
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _throwaway_service(variables: dict[str, str]) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="aftercare-bench-") as folder:
         home = Path(folder)
         (home / "envs").symlink_to(settings().home / "envs")
