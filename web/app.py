@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request, Response
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from care.logs import configure_logs
-from care.redflags import check
+from care.redflags import make_ready
 from care.settings import settings
 from web import api, chat, health, sms
 from web.bell import ready_bell
@@ -55,19 +61,25 @@ class Guard:
             await refused(scope, receive, send_guarded)
 
 
-def create_app() -> FastAPI:
-    """The application that uvicorn serves, its rules read and its bell ready, so that the first message is not kept waiting for them."""
+def create_app() -> Starlette:
+    """The application that uvicorn serves, its rules read and its bell ready, so that the first message is not kept waiting for them.
+
+    Twilio's webhooks stand before FastAPI: what that would do for them costs more than storing the message.
+    """
     configure_logs()
-    check("chesst pain")
+    make_ready()
     ready_bell()
+    handlers: dict[Any, Any] = {HTTPException: http_exception_handler}
+    return Starlette(routes=[*sms.routes, Mount("/", _pages())], middleware=[Middleware(Guard)], exception_handlers=handlers)
+
+
+def _pages() -> FastAPI:
     app = FastAPI(title="Aftercare", version="0.1.0", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     app.mount("/static", StaticFiles(directory=chat.STATIC), name="static")
     if origins := settings().embedding_origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_credentials=True, allow_methods=["GET", "POST"], allow_headers=["Content-Type"])
-    for module in (health, sms, chat, api, console, campaigns):
+    for module in (health, chat, api, console, campaigns):
         app.include_router(module.router)
-
-    app.add_middleware(Guard)
 
     @app.exception_handler(RequestValidationError)
     async def name_the_fields(_request: Request, error: RequestValidationError) -> Response:

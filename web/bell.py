@@ -10,6 +10,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from care.messages.acceptance import Accepted
 from care.settings import settings
 
 log = structlog.get_logger()
@@ -29,24 +30,21 @@ def ready_bell() -> None:
     _celery().producer_pool  # noqa: B018
 
 
-def ring(patient_id: str) -> None:
-    """Asks a worker to run the patient's turns; never raises."""
-    _send_task("turns.run", "turns", patient_id)
-
-
-def ring_for_all(patient_ids: Sequence[str]) -> list[None]:
-    """Asks workers to run the turns of several patients; never raises."""
-    wanted = list(dict.fromkeys(patient_ids))
+def ring_for_accepted(accepted: Sequence[Accepted]) -> None:
+    """Asks workers to send what the rules wrote, a warning before all else, and to run the patients' turns; never raises."""
+    for each in accepted:
+        if each.answered:
+            ring_sender(each.patient_id, warning=each.warned)
+    wanted = list(dict.fromkeys(each.patient_id for each in accepted))
     if len(wanted) == 1:
-        ring(wanted[0])
-    else:
-        for first in range(0, len(wanted), _TOGETHER):
-            _send_task("turns.run_each", "turns", wanted[first : first + _TOGETHER])
-    return [None] * len(patient_ids)
+        _send_task("turns.run", "turns", wanted[0])
+        return
+    for first in range(0, len(wanted), _TOGETHER):
+        _send_task("turns.run_each", "turns", wanted[first : first + _TOGETHER])
 
 
 def ring_sender(patient_id: str, *, warning: bool = False) -> None:
-    """Asks a worker to send the patient's outbox, a warning before all others; never raises."""
+    """Asks a worker to send the patient's outbox; never raises."""
     _send_task("sms.send", "warnings" if warning else "sms", patient_id)
 
 

@@ -16,8 +16,9 @@ from starlette.concurrency import run_in_threadpool
 
 from aftercare.assembly import build_turn_runner
 from care.clock import service_clock
+from care.messages.acceptance import accept
 from care.messages.conversation import Line, conversation, sent_since
-from care.messages.inbox import MAX_BODY, Incoming, accept
+from care.messages.inbox import MAX_BODY, Incoming
 from care.sessions import LinkRefused, close_session, open_chat, session_subject
 from care.settings import settings
 from care.storage.engine import reading, transaction

@@ -1,4 +1,4 @@
-"""Twilio's webhooks: checked, stored, acknowledged; nothing else happens before the answer."""
+"""Twilio's webhooks: checked, stored, acknowledged; nothing else happens before the answer. The rules read a message right after it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 import structlog
-from fastapi import APIRouter, BackgroundTasks, HTTPException, Request, Response
+from fastapi import BackgroundTasks, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
 
 from care.clock import service_clock
-from care.messages.inbox import Accepted, Incoming, accept, accept_together
+from care.messages.acceptance import accept_stored
+from care.messages.inbox import Incoming, Stored, store
 from care.messages.receipts import Told, take_receipt, take_usual_receipts
 from care.messages.twilio_client import account_of
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import Channel
-from web.bell import ring_for_all, ring_sender
+from web.bell import ring_for_accepted
 from web.together import Together
 from web.twilio_signature import SignatureInvalid, check_signature, tokens_of
 
 log = structlog.get_logger()
-router = APIRouter()
 _MOST_TOGETHER, _MOST_FIELDS = 100, 200
 _EMPTY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _FORM = "application/x-www-form-urlencoded"
@@ -65,16 +66,14 @@ async def inbound(request: Request) -> Response:
     if sms.account_sid != account_of(settings())[0] or sms.to not in settings().our_numbers:
         raise HTTPException(403, "not our account or number")
     incoming = Incoming(Channel.SMS, sms.message_sid, sms.body, service_clock().now(), phone=sms.sender, media=sms.media, ours=sms.to)
-    accepted = await _inbox.add(incoming)
-    if accepted is None:
-        accepted = await run_in_threadpool(_accept_alone, incoming)
+    stored = await _inbox.add(incoming)
+    if stored is None:
+        stored = await run_in_threadpool(_store_alone, incoming)
     background = BackgroundTasks()
-    if accepted.new and accepted.patient_id:
-        if accepted.answered:
-            background.add_task(ring_sender, accepted.patient_id, warning=accepted.warned)
-        background.add_task(_bells.add, accepted.patient_id)
-    if accepted.stranger_answer:
-        return _twiml(f"<Response><Message>{escape(accepted.stranger_answer)}</Message></Response>", background)
+    if stored.patient_id:
+        background.add_task(_acceptance.add, stored.patient_id)
+    if stored.stranger_answer:
+        return _twiml(f"<Response><Message>{escape(stored.stranger_answer)}</Message></Response>", background)
     return _twiml(_EMPTY, background)
 
 
@@ -91,19 +90,31 @@ async def status(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def _accept_all(incoming: Sequence[Incoming]) -> list[Accepted | None]:
-    """Stores messages that arrived together in one transaction; None for each that is to be accepted by itself. One that cannot be stored fails no other."""
+def _store_all(incoming: Sequence[Incoming]) -> list[Stored | None]:
+    """Stores messages that arrived together in one transaction; None for each that is to be stored by itself. One that cannot be stored fails no other."""
     try:
         with transaction() as session:
-            return accept_together(session, incoming)
+            return [*store(session, incoming)]
     except DBAPIError as error:
-        log.warning("accepting_one_by_one", messages=len(incoming), error=type(error).__name__)
+        log.warning("storing_one_by_one", messages=len(incoming), error=type(error).__name__)
         return [None] * len(incoming)
 
 
-def _accept_alone(incoming: Incoming) -> Accepted:
+def _store_alone(incoming: Incoming) -> Stored:
     with transaction() as session:
-        return accept(session, incoming)
+        return store(session, [incoming])[0]
+
+
+def _accept_all(patient_ids: Sequence[str]) -> list[None]:
+    """Has the rules read what was stored, and rings for what they and the dialogue are to do. What fails or is busy here is left to the sweep."""
+    try:
+        with transaction() as session:
+            accepted = accept_stored(session, set(patient_ids))
+    except DBAPIError as error:
+        log.warning("accepting_left_to_the_sweep", patients=len(patient_ids), error=type(error).__name__)
+        return [None] * len(patient_ids)
+    ring_for_accepted(accepted)
+    return [None] * len(patient_ids)
 
 
 def _receive_all(receipts: Sequence[Told]) -> list[bool]:
@@ -121,12 +132,10 @@ def _receive_alone(told: Told) -> None:
         take_receipt(session, told, service_clock().now())
 
 
-# Plain routes: what FastAPI would do for them costs more than storing the message.
-router.add_route("/sms/inbound", inbound, methods=["POST"])
-router.add_route("/sms/status", status, methods=["POST"])
-_inbox: Together[Incoming, Accepted | None] = Together(_accept_all, _MOST_TOGETHER)
+routes = [Route("/sms/inbound", inbound, methods=["POST"]), Route("/sms/status", status, methods=["POST"])]
+_inbox: Together[Incoming, Stored | None] = Together(_store_all, _MOST_TOGETHER)
 _receipts: Together[Told, bool] = Together(_receive_all, _MOST_TOGETHER)
-_bells: Together[str, None] = Together(ring_for_all, _MOST_TOGETHER)
+_acceptance: Together[str, None] = Together(_accept_all, _MOST_TOGETHER, after=_inbox)
 
 
 async def _genuine_form(request: Request) -> dict[str, str]:

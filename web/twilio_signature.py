@@ -58,8 +58,10 @@ def _body_matches(body: bytes, wanted: str) -> bool:
 def _signed(token: str, url: str, fields: FormData, signature: str) -> bool:
     validator = RequestValidator(token)
     try:
+        if compare(validator.compute_signature(url, fields), signature):
+            return True
         parts = urlparse(url)
         # Twilio signs with or without the port, by scheme: both are genuine.
-        return any(compare(validator.compute_signature(form, fields), signature) for form in (url, add_port(parts), remove_port(parts)))
+        return any(compare(validator.compute_signature(form, fields), signature) for form in (add_port(parts), remove_port(parts)))
     except UnicodeEncodeError:
         return False

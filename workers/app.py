@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from celery import Celery
+from typing import Any
 
+from celery import Celery
+from celery.signals import worker_init
+
+from care.redflags import make_ready
 from care.settings import settings
 
 app = Celery("aftercare", broker=settings().redis, include=["workers.turns", "workers.campaigns", "workers.upkeep"])
@@ -36,3 +40,9 @@ app.conf.update(
         "upkeep.deadlines": {"task": "upkeep.deadlines", "schedule": 15.0, "options": {"expires": 60}},
     },
 )
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def read_the_rules(**_given: Any) -> None:
+    """Before the pool is forked: its processes share what was read."""
+    make_ready()

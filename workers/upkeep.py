@@ -10,8 +10,9 @@ from aftercare.assembly import build_gateway
 from care.clock import service_clock
 from care.escalations.service import mark_overdue
 from care.escalations.silence import call_for_silent
+from care.messages.acceptance import accept_stored
 from care.messages.poller import ask_for_receipts, poll
-from care.messages.sweep import SWEPT, waiting_patients
+from care.messages.sweep import SWEPT, unread_patients, waiting_patients
 from care.messages.twilio_gateway import TwilioGateway
 from care.settings import settings
 from care.storage.engine import reading, transaction
@@ -20,6 +21,7 @@ from workers.turns import run_turns, send
 
 _SWEPT_S = 30
 _MOST_UNHEARD = 500
+_TOGETHER = 100
 
 
 @cache
@@ -29,11 +31,17 @@ def _gateway() -> TwilioGateway:
 
 @app.task(name="upkeep.sweep")  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Rings for patients with a turn or a send that nobody is at, and leaves a sign that Beat and a worker are at work.
+    """Has the rules read what was stored by a process that died, rings for patients with a turn or a send that nobody is at, and leaves a sign that Beat and a
+    worker are at work.
 
     Where many bells have not been heard yet, no more are added: in a backlog they would pile up and new patients wait behind them.
     """
     broker = redis.Redis.from_url(settings().redis)
+    with reading() as session:
+        unread = unread_patients(session)
+    for first in range(0, len(unread), _TOGETHER):
+        with transaction() as session:
+            accept_stored(session, unread[first : first + _TOGETHER])
     with reading() as session:
         turns, sends = waiting_patients(session)
     for patient_id in turns[: _room(broker, "turns")]:

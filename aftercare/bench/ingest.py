@@ -27,7 +27,7 @@ from care.clock import service_clock
 from care.messages.twilio_client import account_of
 from care.settings import ROOT, settings
 from care.storage.engine import transaction
-from care.storage.tables import Contact, ContactState, Inbound, Outbound, OutboundState
+from care.storage.tables import Contact, ContactState, Inbound, InboundState, Outbound, OutboundState
 from workers.app import app as workers
 
 _CONNECTIONS = 64
@@ -42,13 +42,15 @@ _progress = Console(stderr=True)
 
 
 class IngestBench(BaseModel):
-    """Webhooks a second of our service and of the bare route, and one's milliseconds while a campaign goes out."""
+    """Webhooks a second of our service and of the bare route; how many a second the rules have read when the last of such a burst is read; one webhook's
+    milliseconds while a campaign goes out."""
 
     database: str
     webhooks: int
     ours_per_s: float
     bare_per_s: float
     ratio: float
+    read_per_s: float
     contacts: int
     during_campaign: int
     p50_ms: float
@@ -57,7 +59,7 @@ class IngestBench(BaseModel):
 
 def measure(webhooks: int, contacts: int) -> IngestBench:
     """One webhook at a time while `contacts` are written to; then both ways in turn, with the workers at rest so that only accepting is timed."""
-    port, ours_s, bare_s = settings().web_port, 0.0, 0.0
+    port, ours_s, bare_s, read_s = settings().web_port, 0.0, 0.0, 0.0
     each = max(_CONNECTIONS, webhooks // _TURNS)
     cohort = max(contacts, _TURNS * each)
     _progress.print(f"enrolling {cohort} patients")
@@ -68,10 +70,13 @@ def measure(webhooks: int, contacts: int) -> IngestBench:
     _hold_workers()
     with _bare_server() as bare_port:
         for turn in range(_TURNS):
-            before = _stored()
+            before, began = _stored(), time.monotonic()
             ours_s += asyncio.run(post_all(port, [_request(port, sender) for sender in range(turn * each, (turn + 1) * each)], _CONNECTIONS))
             if _stored() - before != each:
                 raise RuntimeError(f"{each} webhooks were answered, {_stored() - before} messages stored")
+            while _unread():
+                time.sleep(_PAUSE_S)
+            read_s += time.monotonic() - began
             bare_s += asyncio.run(post_all(bare_port, [_request(bare_port, sender) for sender in range(each)], _CONNECTIONS))
     ours, bare = _TURNS * each / ours_s, _TURNS * each / bare_s
     return IngestBench(
@@ -80,6 +85,7 @@ def measure(webhooks: int, contacts: int) -> IngestBench:
         ours_per_s=round(ours, 1),
         bare_per_s=round(bare, 1),
         ratio=round(ours / bare, 2),
+        read_per_s=round(_TURNS * each / read_s, 1),
         contacts=cohort,
         during_campaign=len(times),
         p50_ms=round(cuts[49] * 1000, 1),
@@ -161,6 +167,11 @@ def _bare_server() -> Iterator[int]:
 def _stored() -> int:
     with transaction() as session:
         return session.scalar(select(func.count()).select_from(Inbound)) or 0
+
+
+def _unread() -> bool:
+    with transaction() as session:
+        return bool(session.scalar(select(exists().where(Inbound.state == InboundState.STORED))))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ _PORTS = ("WEB", "NLU", "ACTIONS", "RASA", "VLLM", "REDIS", "EMULATOR")
 
 @contextmanager
 def throwaway_service(**variables: str) -> Iterator[dict[str, str]]:
-    """The environment in which `aftercare` commands reach the service; ended by a signal it is stopped as well. Raises `CommandFailed` where it does not start."""
+    """The environment in which `aftercare` commands reach the service, which is stopped on a signal too. Raises `CommandFailed` where it does not start."""
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         with _throwaway_service(variables) as environment:

@@ -168,7 +168,7 @@ def _lost(session: Session, sent: int) -> list[str]:
 
 
 def _unhandled(session: Session) -> list[str]:
-    open_ones = session.scalars(select(Inbound.id).where(Inbound.trigger.is_(None), Inbound.state == InboundState.ACCEPTED))
+    open_ones = session.scalars(select(Inbound.id).where(Inbound.trigger.is_(None), Inbound.state.in_((InboundState.STORED, InboundState.ACCEPTED))))
     unsent = session.scalars(select(Outbound.id).where(Outbound.state == OutboundState.PENDING, Outbound.not_after.is_(None), Outbound.attempts == 0))
     return [f"inbound {each}" for each in open_ones] + [f"outbound {each}" for each in unsent]
 

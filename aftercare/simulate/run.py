@@ -158,7 +158,7 @@ class _Town:
 
 def _turns_wait() -> bool:
     with reading() as session:
-        return bool(session.scalar(select(exists().where(Inbound.state == InboundState.ACCEPTED, Inbound.trigger.is_(None)))))
+        return bool(session.scalar(select(exists().where(Inbound.state.in_((InboundState.STORED, InboundState.ACCEPTED)), Inbound.trigger.is_(None)))))
 
 
 def _signal_workers(number: signal.Signals) -> None:

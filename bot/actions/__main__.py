@@ -14,6 +14,7 @@ from sanic import HTTPResponse, Request
 
 import bot.actions
 from care.logs import configure_logs
+from care.redflags import make_ready
 
 
 async def metrics(request: Request) -> HTTPResponse:
@@ -36,6 +37,7 @@ def main() -> None:
     app = create_app(executor)
     executor.register_package("bot.actions")
     app.add_route(metrics, "/metrics")
+    make_ready()
     app.run(host=given.host, port=given.port, single_process=True, access_log=False)
 
 

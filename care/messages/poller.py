@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import or_, select
 
 from care.clock import Clock
-from care.messages.inbox import Incoming, accept
+from care.messages.acceptance import accept
+from care.messages.inbox import Incoming
 from care.messages.receipts import Told, take_receipt
 from care.messages.sending import SmsUnanswered
 from care.messages.twilio_gateway import TwilioGateway
@@ -39,7 +40,7 @@ def poll(gateway: TwilioGateway, clock: Clock) -> list[str]:
                     ours=str(message.to),
                 ),
             )
-        if accepted.new and accepted.patient_id:
+        if accepted:
             waiting.append(accepted.patient_id)
     return waiting
 

@@ -25,7 +25,7 @@ from care.messages.pool import leave_full_number, sticky_number
 from care.messages.twilio_errors import ErrorClass, handling
 from care.patients.consent import consent_statuses, record_consent
 from care.storage.engine import transaction
-from care.storage.tables import Breaker, Channel, Conversation, Outbound, OutboundState, Patient
+from care.storage.tables import Breaker, Channel, Conversation, Inbound, InboundState, Outbound, OutboundState, Patient
 
 log = structlog.get_logger()
 
@@ -191,11 +191,15 @@ class Sender:
         if not ids:
             return []
         consent = consent_statuses(session, ids)
+        unread = set(session.scalars(select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), Inbound.state == InboundState.STORED)))
         patients = {patient.id: patient for patient in session.scalars(select(Patient).options(_OF_PATIENT).where(Patient.id.in_(ids)))}
         held = breaker.look(session)
         claims = []
         for conversation in conversations:
-            if rows := waiting[conversation.patient_id]:
+            rows = waiting[conversation.patient_id]
+            if conversation.patient_id in unread:  # it may say STOP: the rules read it first
+                rows = [row for row in rows if row.safety or row.state is not OutboundState.PENDING]
+            if rows:
                 revoked = consent.get(conversation.patient_id) == "revoked"
                 claims.append(self._claim(session, patients[conversation.patient_id], sticky_number(conversation, self._gateway.numbers), rows, revoked, held))
         return [claim for claim in claims if claim is not None]

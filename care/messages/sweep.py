@@ -21,6 +21,12 @@ def with_a_turn(session: Session, patient_ids: Sequence[str]) -> set[str]:
     return set(session.scalars(select(Inbound.patient_id).where(Inbound.patient_id.in_(patient_ids), Inbound.state == InboundState.ACCEPTED)))
 
 
+def unread_patients(session: Session) -> list[str]:
+    """Patients with a message that is stored and that the rules have not read, the oldest first."""
+    stored = select(Inbound.patient_id).where(Inbound.state == InboundState.STORED).order_by(Inbound.id).limit(_BATCH)
+    return list(dict.fromkeys(session.scalars(stored)))
+
+
 def waiting_patients(session: Session) -> tuple[list[str], list[str]]:
     """Patients with an accepted message that no process is at, and patients with an SMS that is due; warnings and the oldest first."""
     now = datetime.now(UTC)

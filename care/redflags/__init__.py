@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import textwrap
 from collections.abc import Sequence
@@ -34,6 +35,14 @@ def check(text: str, context: PatientContext | None = None) -> list[RedFlagHit]:
         for hit in _checked(text[start : start + _READ_AT_ONCE], protocol):
             found.setdefault(hit.rule, hit)
     return sorted(found.values(), key=lambda hit: -hit.acuity.rank)
+
+
+def make_ready() -> None:
+    """Reads the knowledge and the rules now, not with the first message, and keeps them out of the garbage collector's rounds: each would stop the process for
+    half a second."""
+    check("chesst pain")
+    gc.collect()
+    gc.freeze()
 
 
 def first_words(hits: Sequence[RedFlagHit], acuity: Acuity) -> list[str]:

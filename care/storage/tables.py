@@ -23,8 +23,10 @@ class Channel(StrEnum):
 
 
 class InboundState(StrEnum):
-    """accepted | said -> handled | set_aside (by the turn only). `said`: our own words are out, the dialogue hears of them with the next message."""
+    """stored -> accepted | handled; accepted | said -> handled | set_aside (by the turn only). `stored`: acknowledged, the rules have not read it yet; `said`:
+    our own words are out, the dialogue hears of them with the next message."""
 
+    STORED = "stored"
     ACCEPTED = "accepted"
     SAID = "said"
     HANDLED = "handled"
@@ -201,6 +203,7 @@ class Inbound(Base):
     __table_args__ = (
         UniqueConstraint("channel", "external_id"),
         Index("ix_inbound_open", "patient_id", "id", postgresql_where=text("state = 'accepted'"), sqlite_where=text("state = 'accepted'")),
+        Index("ix_inbound_stored", "patient_id", "id", postgresql_where=text("state = 'stored'"), sqlite_where=text("state = 'stored'")),
     )
     id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
@@ -210,6 +213,7 @@ class Inbound(Base):
     contact_id: Mapped[str | None] = mapped_column(String(32))
     body: Mapped[str] = mapped_column(Encrypted("inbound.body"))
     media: Mapped[int] = mapped_column(default=0)
+    ours: Mapped[str | None] = mapped_column(String(16))
     flagged: Mapped[Acuity | None] = mapped_column(stored(Acuity))
     received_at: Mapped[datetime]
     not_after: Mapped[datetime | None]

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import select, update
 
 from care.clock import ManualClock
-from care.messages.inbox import Accepted, Incoming, accept
+from care.messages.acceptance import Accepted, accept
+from care.messages.inbox import Incoming
 from care.messages.sending import SentSms, SmsUnanswered
 from care.settings import settings
 from care.storage.engine import transaction
@@ -63,7 +64,7 @@ class Phone:
         return self.held
 
 
-def text_in(patient: str, body: str, number: int = 1, channel: Channel = Channel.SMS, at: datetime = NOON) -> Accepted:
+def text_in(patient: str, body: str, number: int = 1, channel: Channel = Channel.SMS, at: datetime = NOON) -> Accepted | None:
     with transaction() as session:
         return accept(session, Incoming(channel, f"SM{number}", body, at, patient_id=patient))
 

@@ -13,7 +13,8 @@ from sqlalchemy import select
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
 from care.knowledge import knowledge
-from care.messages.inbox import Incoming, accept
+from care.messages.acceptance import accept
+from care.messages.inbox import Incoming
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import Channel, Consent, Inbound, Outbound, Patient

@@ -19,7 +19,8 @@ from care.campaigns.schedule import tick
 from care.campaigns.service import CampaignInvalid, EnrollmentConflict, campaign_named, create_campaign, enroll
 from care.clock import ManualClock
 from care.knowledge.model import StopEvent
-from care.messages.inbox import Incoming, accept
+from care.messages.acceptance import accept
+from care.messages.inbox import Incoming
 from care.messages.sending import Sender, SmsUnanswered
 from care.patients.consent import consent_status, record_consent
 from care.patients.model import NewPatient

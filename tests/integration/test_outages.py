@@ -127,7 +127,7 @@ def test_thirteen_months_in_twelve_zones_miss_no_contact_and_double_none(monkeyp
     done = rows(Contact)
     assert {row.state for row in done if row.patient_id != mover} == {ContactState.COMPLETED}
     assert {row.skipped_because for row in done} <= {None, "stale"}  # of the patient who moved: its day was over
-    said = [row.patient_id for row in rows(Outbound)]
+    said = [row.patient_id for row in rows(Outbound) if row.key != "not_watched"]  # the notice that stands before a contact every three weeks
     for patient in people:
         assert said.count(patient) == sum(row.state is ContactState.COMPLETED and row.patient_id == patient for row in done)
     assert said.count(mover) >= len(weekly) - 1

@@ -15,7 +15,8 @@ from care.campaigns.schedule import tick
 from care.clock import ManualClock
 from care.escalations.service import EscalationConflict, Outcome, acknowledge, resolve, take_over
 from care.knowledge import knowledge
-from care.messages.inbox import Incoming, accept
+from care.messages.acceptance import accept
+from care.messages.inbox import Incoming, store
 from care.messages.sending import Sender
 from care.patients.consent import consent_status
 from care.storage.engine import transaction
@@ -58,8 +59,8 @@ def test_a_warning_says_what_to_do_until_help_is_there(language: str, words: str
 
 def test_a_repeated_message_has_one_effect(clock: ManualClock) -> None:
     patient = add_patient()
-    assert text_in(patient, "hello").new
-    assert not text_in(patient, "hello").new
+    assert text_in(patient, "hello") is not None
+    assert text_in(patient, "hello") is None
     dialogue = Echo()
     runner(dialogue, clock).run(patient)
     assert dialogue.heard == ["hello"]
@@ -142,7 +143,7 @@ def test_a_number_nobody_knows_is_answered_once_a_day() -> None:
     answers = []
     for number in range(3):
         with transaction() as session:
-            answers.append(accept(session, Incoming(Channel.SMS, f"SM{number}", "hi", NOON, phone="+15559999999")).stranger_answer)
+            answers.append(store(session, [Incoming(Channel.SMS, f"SM{number}", "hi", NOON, phone="+15559999999")])[0].stranger_answer)
     assert answers[0] is not None
     assert answers[1:] == [None, None]
 

@@ -15,7 +15,8 @@ from aftercare.failure import CommandFailed
 from care import keys as key_module
 from care.audit import verify
 from care.keys import ensure_keys, key_file, keys
-from care.messages.inbox import Incoming, accept
+from care.messages.acceptance import accept
+from care.messages.inbox import Incoming
 from care.patients.record import find_patient
 from care.settings import settings
 from care.storage import rotation

@@ -8,7 +8,8 @@ import pytest
 
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
-from care.messages.inbox import Incoming, accept
+from care.messages.acceptance import accept
+from care.messages.inbox import Incoming
 from care.messages.receipts import Told, take_receipt
 from care.messages.sending import Sender, SendPolicy, SmsRefused, SmsUnanswered
 from care.settings import settings

@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from care.acuity import Acuity
 from care.escalations.silence import TIME_TO_ANSWER, call_for_silent
-from care.messages.inbox import Incoming, accept, accept_trigger
+from care.messages.acceptance import accept
+from care.messages.inbox import Incoming, accept_trigger
 from care.storage.engine import transaction
 from care.storage.tables import Channel, Escalation, Inbound, Silence
 from care.turns.dialogue import AwaitEffect

