@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 
 from care.clock import service_clock
-from care.messages.acceptance import accept_stored
+from care.messages.acceptance import accept_waiting
 from care.messages.inbox import Incoming, Stored, store
 from care.messages.receipts import Told, take_receipt, take_usual_receipts
 from care.messages.twilio_client import account_of
@@ -108,12 +108,9 @@ def _store_alone(incoming: Incoming) -> Stored:
 def _accept_all(patient_ids: Sequence[str]) -> list[None]:
     """Has the rules read what was stored, and rings for what they and the dialogue are to do. What fails or is busy here is left to the sweep."""
     try:
-        with transaction() as session:
-            accepted = accept_stored(session, set(patient_ids))
+        ring_for_accepted(accept_waiting(patient_ids))
     except DBAPIError as error:
         log.warning("accepting_left_to_the_sweep", patients=len(patient_ids), error=type(error).__name__)
-        return [None] * len(patient_ids)
-    ring_for_accepted(accepted)
     return [None] * len(patient_ids)
 
 

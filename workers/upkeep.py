@@ -10,7 +10,7 @@ from aftercare.assembly import build_gateway
 from care.clock import service_clock
 from care.escalations.service import mark_overdue
 from care.escalations.silence import call_for_silent
-from care.messages.acceptance import accept_stored
+from care.messages.acceptance import accept_waiting
 from care.messages.poller import ask_for_receipts, poll
 from care.messages.sweep import SWEPT, unread_patients, waiting_patients
 from care.messages.twilio_gateway import TwilioGateway
@@ -40,8 +40,7 @@ def sweep() -> None:
     with reading() as session:
         unread = unread_patients(session)
     for first in range(0, len(unread), _TOGETHER):
-        with transaction() as session:
-            accept_stored(session, unread[first : first + _TOGETHER])
+        accept_waiting(unread[first : first + _TOGETHER])
     with reading() as session:
         turns, sends = waiting_patients(session)
     for patient_id in turns[: _room(broker, "turns")]:

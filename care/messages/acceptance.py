@@ -10,18 +10,24 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, load_only
 
 from care.acuity import Acuity
+from care.escalations.service import Cause, raise_escalation
 from care.messages.inbox import Incoming, accept_trigger, store
 from care.messages.on_acceptance import JOIN_WINDOW, joined, obey_keyword, raise_red_flags, wanted_keyword
 from care.patients.context import clinical_contexts
 from care.redflags import check
+from care.storage.engine import transaction
 from care.storage.tables import Conversation, Inbound, InboundState, Patient
 from care.triage.model import RedFlagHit
 
+log = structlog.get_logger()
 _MOST_JOINED = 20
+_UNREAD = "The red-flag rules failed on a message: read it now."
 _OF_MESSAGE = load_only(
     Inbound.id, Inbound.patient_id, Inbound.channel, Inbound.body, Inbound.ours, Inbound.received_at, Inbound.state, Inbound.flagged, Inbound.handled_at
 )
@@ -47,6 +53,37 @@ def accept(session: Session, incoming: Incoming) -> Accepted | None:
     if stored.patient_id is None:
         return None
     return next((each for each in accept_stored(session, [stored.patient_id], wait=True) if each.inbound_id == stored.inbound_id), None)
+
+
+def accept_waiting(patient_ids: Sequence[str]) -> list[Accepted]:
+    """Accepts what is stored of these patients, in transactions of its own: together, or where that fails one patient after another. A message that the rules
+    cannot read goes to a person, and to the dialogue unread. Raises `OperationalError`, `InterfaceError` where the database is away."""
+    try:
+        with transaction() as session:
+            return accept_stored(session, patient_ids)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        log.warning("accepting_one_by_one", patients=len(patient_ids), error=type(error).__name__)
+    return [accepted for patient_id in dict.fromkeys(patient_ids) for accepted in _accept_or_pass_on(patient_id)]
+
+
+def _accept_or_pass_on(patient_id: str) -> list[Accepted]:
+    try:
+        with transaction() as session:
+            return accept_stored(session, [patient_id])
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        log.error("message_unread", patient=patient_id, error=type(error).__name__)
+    with transaction() as session:
+        _conversations(session, [patient_id], wait=True)
+        unread = _stored(session, [patient_id])
+        for message in unread:
+            message.state = InboundState.ACCEPTED
+            cause = Cause(f"unread:{message.id}", "engine_failure", Acuity.URGENT, _UNREAD, inbound_id=message.id)
+            raise_escalation(session, patient_id, cause, message.received_at)
+        return [Accepted(patient_id, message.id) for message in unread]
 
 
 def accept_stored(session: Session, patient_ids: Collection[str], *, wait: bool = False) -> list[Accepted]:

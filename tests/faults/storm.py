@@ -60,12 +60,14 @@ class Cohort:
 
     def settle(self, within_s: float = 300) -> None:
         """Waits until nothing of the cohort waits for a turn or to be sent."""
-        waiting = ("inbound", "state = 'accepted'"), ("outbound", "channel = 'sms' AND state IN ('pending', 'sending', 'unknown')")
+        waiting = ("inbound", "state IN ('stored', 'accepted')"), ("outbound", "channel = 'sms' AND state IN ('pending', 'sending', 'unknown')")
         until(lambda: not any(self.count(*each) for each in waiting), within_s)
 
     def check(self, written: int) -> None:
         """Every message stored once, handled or set aside for a person who was told, and every reply at Twilio once and in the order written."""
-        stored = self.service.sql(f"SELECT count(*), count(DISTINCT external_id) FROM inbound WHERE trigger IS NULL AND state != 'accepted' AND {self.ours}")
+        stored = self.service.sql(
+            f"SELECT count(*), count(DISTINCT external_id) FROM inbound WHERE trigger IS NULL AND state NOT IN ('stored', 'accepted') AND {self.ours}"
+        )
         assert stored == [(written, written)]
         assert self.count("inbound", "state = 'set_aside'") == self.count("escalations", "reason = 'set_aside'")
         assert (

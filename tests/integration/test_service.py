@@ -41,7 +41,7 @@ def settled(service: Service, within_s: float = 60) -> None:
     """Waits until no message waits for its turn."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
-        if not service.sql("SELECT 1 FROM inbound WHERE state = 'accepted' LIMIT 1"):
+        if not service.sql("SELECT 1 FROM inbound WHERE state IN ('stored', 'accepted') LIMIT 1"):
             return
         time.sleep(0.3)
     raise AssertionError("messages still wait for their turn")

