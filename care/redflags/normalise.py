@@ -34,6 +34,8 @@ _TOKEN = re.compile(r"[,:()\u2013\u2014]|\d+(?:,\d{3})+(?!\d)|\d+(?:[.,]\d+)?(?:
 _NUMBER_AND_UNIT = re.compile(
     r"(\d+(?:[.,]\d+)?)(f|c|lbs?|pounds?|kgs?|kilos?|stone|mg|ml|mcg|units?|hrs?|h|hours?|days?|d|wks?|weeks?|mins?|minutes?|bpm|mmol|mgdl|yo|yrs?|cm|inch|inches|x|th|st|nd|rd|pm|am|l|k|tabs?|pills?|puffs?|pads?)"
 )
+_DECADE = re.compile(r"\d{1,3}0s")
+"""Numbers about so big: "in the 80s"."""
 _SIGNS = frozenset(",:()\u2013\u2014")
 _REPEATED = re.compile(r"(.)\1{2,}")
 _MOST_DIGITS = 4
@@ -82,7 +84,7 @@ def _folded(text: str, repair: bool) -> str:
     else:
         plain = "".join(char for char in plain if char == "\n" or char >= " ").lower()
     if repair:
-        plain = _JOINED_NUMBER.sub(" ", plain)
+        plain = _JOINED_NUMBER.sub(" ", plain).replace("%", " percent ")
         plain = _DROPPED_G.sub(r"\1g", plain)
         plain = _SPACED.sub(lambda found: re.sub(r"[ ._\-]", "", found.group(0)) if sum(map(str.isalpha, found.group(0))) > 2 else found.group(0), plain)
         plain = _SPLIT_WORD.sub("", plain)
@@ -145,11 +147,15 @@ def _mended(token: str) -> tuple[str, ...]:
         return (word, *(near for near in _near_words(word) if frequency(near) >= _LIKELIER * frequency(word)))[:_MOST_READINGS]
     if word.endswith("in") and _known(word + "g"):
         return (word + "g", *_run_on(word))
+    if _grown(word):
+        return (word, *_near_words(word)[: _MOST_READINGS - 2], *_run_on(word))
     return ((*_near_words(word)[: _MOST_READINGS - 1], *_run_on(word)) or (word,))[:_MOST_READINGS]
 
 
 def _from_signs(token: str) -> str:
     """Letters behind digits and signs ("ch3st"), or the parts that these divide."""
+    if _DECADE.fullmatch(token):
+        return token
     guess = token.translate(_LEET)
     if guess in _rule_words() or (guess.isalpha() and any(char.isalpha() for char in token) and _known(guess) and len(guess) > 3):
         return guess
@@ -162,6 +168,15 @@ def _from_signs(token: str) -> str:
 def _known(word: str) -> bool:
     """Whether the word is right as it stands."""
     return word in _vocabulary() or frequency(word) >= (_RARE if len(word) > 3 else 1) or (word.endswith("s") and frequency(word[:-1]) >= _COMMON)
+
+
+def _grown(word: str) -> bool:
+    """Whether it is a stem of the rules with an ending: right, or at least read by that stem ("boaked", "gaped", "jaundicey")."""
+    stems = knowledge().rules.words
+    return any(f"{word[:length]}*" in stems and (length >= _LEAST_STEM or word[length:] in _ENDINGS) for length in range(max(3, len(word) - 4), len(word)))
+
+
+_ENDINGS = frozenset({"ed", "d", "ing", "s", "es", "er", "ers", "y", "en"})
 
 
 @lru_cache(20_000)

@@ -74,7 +74,8 @@ class ReadClause:
         """Why the words from `start` to `end` are set aside, if they are. Words that deny within them are part of the finding."""
         for scope in self.scopes:
             within = start <= scope.cue[0] < end
-            if not (within and scope.aside is Aside.DENIED) and scope.start <= start < scope.end:
+            ended = scope.aside is Aside.DENIED and scope.cue[0] == scope.end and scope.cue[1] < end  # "vomiting stopped two days ago"
+            if (ended or not (within and scope.aside is Aside.DENIED)) and scope.start <= start < scope.end:
                 return scope.aside
         return None
 
@@ -146,9 +147,20 @@ def _answered_no(clause: Clause) -> Iterator[Scope]:
 def _denied_after(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
     undone = found.get("not_denial_after", [])
     for start, end in _longest(found.get("denial_after", [])):
-        if start == 0 or any(first < end and start < last for first, last in undone):
+        if start == 0 or any(first < end and start < last for first, last in undone) or _turns(clause, end):
             continue
         yield Scope(Aside.DENIED, (start, end), _statement(clause, found, start)[0], start)
+
+
+def _turns(clause: Clause, end: int) -> bool:
+    """Whether a "gone" before `end` tells what something became ("gone dusky") and not that it is over."""
+    return clause.words[end - 1] == "gone" and end < len(clause.words) and end not in clause.commas and clause.words[end] not in _AFTER_GONE
+
+
+_AFTER_GONE = frozenset({
+    "now", "away", "today", "completely", "altogether", "since", "by", "and", "so", "yesterday", "this", "overnight", "after", "when", "already", "too", "thank",
+    "thanks", "thankfully", "for", "with", "once", "within", "as", "i", "it", "then", "tonight", "all", "entirely", "fully", "again", "in", "last", "mostly", "w",
+})  # fmt: skip
 
 
 def _of_another(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
