@@ -201,7 +201,7 @@ class Index(Generic[_Entry]):
         self._entries: list[tuple[tuple[frozenset[str], ...], _Entry]] = []
         self._places: dict[str, list[int]] = {}
         for place, (phrases, entry) in enumerate(entries):
-            needs = sorted((need for phrase in phrases for need in phrase.needs), key=len)
+            needs = sorted((need for phrase in phrases for need in phrase.needs), key=_commonness)
             self._entries.append((tuple(needs[1:]), entry))
             for key in needs[0]:
                 self._places.setdefault(key, []).append(place)
@@ -362,8 +362,23 @@ def plain_words(source: str) -> list[str]:
     return re.findall(r"[a-z]+\*?(?![a-z]*(?:>=|<=|<|>))", re.sub(r"\{\w+\}|@\w+", " ", source))
 
 
+_EVERYDAY = frozenset({
+    "a", "about", "all", "am", "an", "and", "are", "as", "at", "back", "be", "been", "but", "can", "day", "did", "do", "feel*", "for", "from", "get", "go", "going",
+    "good", "got", "had", "has", "have", "he", "her", "his", "how", "i", "if", "im", "in", "is", "it", "its", "ive", "just", "like", "me", "more", "morning", "my",
+    "no", "not", "now", "of", "off", "on", "one", "or", "out", "over", "she", "since", "so", "still", "that", "the", "then", "they", "this", "to", "today", "two",
+    "up", "was", "well", "went", "what", "when", "will", "with", "you", "your", "#",
+})  # fmt: skip
+"""Words that stand in most messages: to look for them saves nothing."""
+_AN_EVERYDAY_WORD = 50
+
+
+def _commonness(need: frozenset[str]) -> int:
+    """How likely a message is to hold one of these: about by how many they are."""
+    return len(need) + _AN_EVERYDAY_WORD * len(need & _EVERYDAY)
+
+
 def _phrase_of(parts: list[tuple[int, Part]]) -> Phrase:
-    return Phrase(tuple(parts), tuple(need for _, part in parts if (need := _need(part))), _starts(parts))
+    return Phrase(tuple(parts), tuple(sorted((need for _, part in parts if (need := _need(part))), key=_commonness)), _starts(parts))
 
 
 def _either(phrases: list[Phrase]) -> Either:
@@ -383,7 +398,7 @@ def _either(phrases: list[Phrase]) -> Either:
             case _ if not phrase.needs:
                 other.append(phrase)
             case _:
-                for key in min(phrase.needs, key=len):
+                for key in phrase.needs[0]:
                     longer.setdefault(key, []).append(phrase)
     return Either(
         tuple(phrases),
@@ -427,5 +442,5 @@ def _need(part: Part) -> frozenset[str]:
         case Maybe():
             return frozenset()
         case Either(phrases):
-            needs = [min(phrase.needs, key=len, default=frozenset[str]()) for phrase in phrases]
+            needs = [phrase.needs[0] if phrase.needs else frozenset[str]() for phrase in phrases]
             return frozenset().union(*needs) if all(needs) else frozenset()
