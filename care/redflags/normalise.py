@@ -65,9 +65,9 @@ def plain_clauses(text: str, *, repair: bool = True) -> list[PlainClause]:
     return [read[0] for part in _parts(text, repair) if (read := _read(part, repair))]
 
 
-def readings_of(text: str) -> list[PlainClause]:
-    """The clauses as `plain_clauses` has them, and again with each other word that an unknown one may stand for ("beath": beat, breath)."""
-    return [clause for part in _parts(text, repair=True) for clause in _read(part, repair=True)]
+def readings_of(text: str) -> list[list[PlainClause]]:
+    """Each clause as `plain_clauses` has it, and again with each other word that an unknown one may stand for ("beath": beat, breath)."""
+    return [read for part in _parts(text, repair=True) if (read := _read(part, repair=True))]
 
 
 def _parts(text: str, repair: bool) -> list[str]:

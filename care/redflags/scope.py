@@ -50,6 +50,8 @@ class ReadClause:
 
     words: Clause
     """The clause as if no denial kept its words apart: what is not found in it is not in the clause."""
+    after: Clause | None = None
+    """The clause that comes next."""
 
     @cached_property
     def clause(self) -> Clause:
@@ -61,7 +63,14 @@ class ReadClause:
     def scopes(self) -> tuple[Scope, ...]:
         """The words that set others aside."""
         read = (_denials, _denied_after, _of_another, _of_the_past, _supposed, _expected)
-        return tuple(scope for each in read for scope in each(self.words, self._found))
+        found = [scope for each in read for scope in each(self.words, self._found)]
+        if self.after and not self._found.get("recent") and not self._found.get("not_past") and not _WAS.isdisjoint(self.words.words):
+            found += [
+                Scope(Aside.PAST, (0, 0), 0, len(self.words.words))
+                for name, (start, _) in knowledge().rules.scope.find(self.after)
+                if name == "over_since" and not start
+            ][:1]
+        return tuple(found)
 
     @cached_property
     def _found(self) -> Mapping[str, list[Span]]:
@@ -82,7 +91,9 @@ class ReadClause:
 
 def read_clauses(text: str) -> list[ReadClause]:
     """The clauses of a text in every reading of its words, idioms blanked out, each with its values and scopes. Never raises."""
-    return [ReadClause(_clause(clause.words, clause.commas)) for clause in readings_of(text)]
+    parts = [[_clause(clause.words, clause.commas) for clause in part] for part in readings_of(text)]
+    after = [part[0] for part in parts[1:]]
+    return [ReadClause(clause, next_one) for part, next_one in itertools.zip_longest(parts, after) for clause in part]
 
 
 def literal_clauses(text: str) -> list[ReadClause]:
@@ -177,7 +188,11 @@ def _of_another(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Sco
 
 
 _THIRD_PERSON = frozenset(["he", "she", "they", "his", "her", "hes", "shes", "who", "and", "el", "ella"])
-_SELF = frozenset(["i", "im", "ive", "ill", "id", "we", "yo", "tengo", "estoy", "我"])
+_WAS = frozenset(
+    ["had", "was", "were", "got", "did", "couldnt", "passed", "fainted", "vomited", "bled", "coughed", "felt", "came", "went", "tuve", "estuve", "tenia"]
+)
+"""Without one of these, nothing is told of what was."""
+_SELF = frozenset(["i", "im", "myself", "ive", "ill", "id", "we", "yo", "tengo", "estoy", "我"])
 _FIRST_PERSON = _SELF | {"my", "me", "mine", "mi"}
 _OF_A_PLACE = frozenset({
     "in", "at", "on", "of", "from", "with", "near", "next", "to", "by", "behind", "like", "en", "de", "if", "when", "whether", "does", "do", "could", "can",
