@@ -64,7 +64,7 @@ class ReadClause:
         """The words that set others aside."""
         read = (_denials, _denied_after, _of_another, _of_the_past, _supposed, _expected)
         found = [scope for each in read for scope in each(self.words, self._found)]
-        if self.after and not self._found.get("recent") and not self._found.get("not_past") and not _WAS.isdisjoint(self.words.words):
+        if self.after and not self._found.get("recent") and not self._found.get("not_past") and _tells_of_what_was(self.words.words):
             found += [
                 Scope(Aside.PAST, (0, 0), 0, len(self.words.words))
                 for name, (start, _) in knowledge().rules.scope.find(self.after)
@@ -207,15 +207,29 @@ def _speaks_of_self(clause: Clause, place: int) -> bool:
 
 
 def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
+    recent = found.get("recent", [])
+    borders = set(_new_statements(clause, found))
+    for start, end in found.get("over_since", []):
+        if start in borders and not recent and _tells_of_what_was(clause.words[:start]):
+            yield Scope(Aside.PAST, (start, end), 0, start)
     if found.get("not_past", []):
         return
-    recent = found.get("recent", [])
     for start, end in _longest(found.get("past", [])):
         first, last = _statement(clause, found, start)
         if last - first <= _LIST_ITEM + 1:
             first, last = (_statement(clause, found, first - 1)[0] if first else 0), (_statement(clause, found, last)[1] if last < len(clause.words) else last)
+        if first and clause.words[first] in _POINTS_BACK:
+            first = _statement(clause, found, first - 1)[0]
         if not any(first <= place < last for place, _ in recent):
             yield Scope(Aside.PAST, (start, end), first, last)
+
+
+def _tells_of_what_was(words: tuple[str, ...]) -> bool:
+    return not _WAS.isdisjoint(words) or any(word.endswith("ed") for word in words)
+
+
+_POINTS_BACK = frozenset(["that", "this", "it", "which", "thats", "its"])
+"""A statement that begins so speaks of the one before: "I passed out, that was weeks ago"."""
 
 
 def _supposed(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
