@@ -1,8 +1,8 @@
 """The small language that red-flag rules are written in, and its matcher over the words of a clause.
 
 `word` is that word, `stem*` any word that begins so (two letters or more), `x?` a word with or without its last letter, `{class}` one of the phrases of
-`words.yaml`, `(a|b c)` either, `(a|b)?` there or not, `(a|b)*` any number of these, `...` up to five words between, `~` both parts in either order with up to
-six between, `#` a number, `YEAR` a year, `temperature>=38` a value read in the clause. ` & ` joins what one clause must hold, ` + ` what the message must hold
+`words.yaml`, `(a|b c)` either, `(a|b)?` there or not, `(a|b)*` any number of these, `...` up to eight words between, `~` both parts in either order with up to
+nine between, `#` a number, `YEAR` a year, `temperature>=38` a value read in the clause. ` & ` joins what one clause must hold, ` + ` what the message must hold
 anywhere, and `@protocol` in front keeps a pattern to patients of that protocol (any of several). Chinese is read character by character.
 """
 
@@ -363,10 +363,10 @@ def plain_words(source: str) -> list[str]:
 
 
 _EVERYDAY = frozenset({
-    "a", "about", "all", "am", "an", "and", "are", "as", "at", "back", "be", "been", "but", "can", "day", "did", "do", "feel*", "for", "from", "get", "go", "going",
-    "good", "got", "had", "has", "have", "he", "her", "his", "how", "i", "if", "im", "in", "is", "it", "its", "ive", "just", "like", "me", "more", "morning", "my",
-    "no", "not", "now", "of", "off", "on", "one", "or", "out", "over", "she", "since", "so", "still", "that", "the", "then", "they", "this", "to", "today", "two",
-    "up", "was", "well", "went", "what", "when", "will", "with", "you", "your", "#",
+    "a", "about", "all", "am", "an", "and", "are", "as", "at", "back", "be", "been", "but", "can", "day", "did", "do", "feel*", "for", "from", "get", "go",
+    "going", "good", "got", "had", "has", "have", "he", "her", "his", "how", "i", "if", "im", "in", "is", "it", "its", "ive", "just", "like", "me", "more",
+    "morning", "my", "no", "not", "now", "of", "off", "on", "one", "or", "out", "over", "she", "since", "so", "still", "that", "the", "then", "they",
+    "this", "to", "today", "two", "up", "was", "well", "went", "what", "when", "will", "with", "you", "your", "#",
 })  # fmt: skip
 """Words that stand in most messages: to look for them saves nothing."""
 _AN_EVERYDAY_WORD = 50

@@ -42,7 +42,7 @@ _MOST_DIGITS = 4
 _JOINED_NUMBER = re.compile(r"(?<=[a-z])(?=\d+[./]\d)|(?<=\d[./]\d)(?=[a-z])|(?<=[./]\d\d)(?=[a-z])|(?<=[./]\d\d\d)(?=[a-z])|(?<=\bspo2)(?=\d\d)")
 """Between a number and a word that it runs into ("bp78/40")."""
 _MIN_REPAIRED, _MAX_REPAIRED, _MAX_RUN_ON = 4, 20, 40
-_LEAST_STEM, _LONGEST_ENDING, _MOST_READINGS = 5, 4, 5
+_LEAST_STEM, _LONGEST_ENDING, _MOST_READINGS, _LONG = 5, 4, 5, 7
 _VERY_COMMON, _COMMON, _RARE, _LIKELIER = 50_000, 2_000, 60, 100
 """Counts in the frequency list: a word this common is never mended, one below `_RARE` is hardly a word."""
 
@@ -177,6 +177,7 @@ def _grown(word: str) -> bool:
 
 
 _ENDINGS = frozenset({"ed", "d", "ing", "s", "es", "er", "ers", "y", "en"})
+_LONGER_ENDINGS = frozenset({"ness", "ful", "ly", "ion", "ions", "able", "ity", "ive", "al", "ic", "e", "ado", "ada", "ando", "o", "a", "os", "as", "ar", "in"})
 
 
 @lru_cache(20_000)
@@ -235,11 +236,11 @@ def _run_on(word: str) -> tuple[str, ...]:
             if standing is None or cost < standing[0]:
                 best[end] = (cost, [*before[1], part])
     parts = best[-1][1] if best[-1] else []
-    return (" ".join(parts),) if 1 < len(parts) <= 2 + len(word) // 5 else ()
+    return (" ".join(_spelling().get(part, part) for part in parts),) if 1 < len(parts) <= 2 + len(word) // 5 else ()
 
 
 def _surprise(part: str) -> float:
-    common = max(frequency(part), 1_000_000 if part in _SHORT else 20_000 if _of_the_rules(part) else 1)
+    common = max(frequency(part), 1_000_000 if part in _SHORT else 20_000 if _of_the_rules(part) or part in _spelling() else 1)
     return 1.0 + math.log10(1e9 / common)
 
 
@@ -247,7 +248,10 @@ def _of_the_rules(part: str) -> bool:
     return (
         part in _rule_words()
         or part in knowledge().rules.words
-        or any(part[:length] in _whole_stems() for length in range(max(_LEAST_STEM, len(part) - _LONGEST_ENDING), len(part) + 1))
+        or any(
+            part[:length] in _whole_stems() and (length == len(part) or part[length:] in _ENDINGS | _LONGER_ENDINGS)
+            for length in range(max(_LEAST_STEM, len(part) - _LONGEST_ENDING), len(part) + 1)
+        )
     )
 
 
@@ -255,13 +259,18 @@ def _stands_alone(part: str) -> bool:
     """Whether a part of a run-on is a word: one of the rules, or a common one; of short ones only those that are always about."""
     if len(part) < 3:
         return part in _SHORT
-    return part in _SHORT or _of_the_rules(part) or frequency(part) >= (_VERY_COMMON if len(part) == 3 else _COMMON)
+    return (
+        part in _SHORT
+        or part in _spelling()
+        or _of_the_rules(part)
+        or frequency(part) >= (_VERY_COMMON if len(part) == 3 else _COMMON if len(part) < _LONG else _LIKELIER)
+    )
 
 
 _SHORT = frozenset({
-    "i", "a", "my", "im", "is", "it", "in", "on", "me", "no", "of", "so", "to", "up", "he", "we", "at", "as", "an", "be", "by", "do", "go", "if", "or", "us",
-    "bp", "its", "hes", "shes", "ive", "ill", "cant", "wont", "dont", "isnt", "arent", "wasnt", "doesnt", "didnt", "havent", "hasnt", "couldnt", "aint",
-    "wouldnt", "thats", "theres", "y", "la", "el", "le", "se", "de", "en", "mi", "su", "un", "lo", "te", "ya", "al", "es",
+    "i", "a", "my", "im", "is", "it", "in", "on", "me", "no", "of", "so", "to", "up", "he", "we", "at", "as", "an", "be", "by", "do", "go", "if", "or",
+    "us", "bp", "hi", "lo", "its", "hes", "shes", "ive", "ill", "cant", "wont", "dont", "isnt", "arent", "wasnt", "doesnt", "didnt", "havent", "hasnt",
+    "couldnt", "aint", "wouldnt", "thats", "theres", "y", "la", "el", "le", "se", "de", "en", "mi", "su", "un", "te", "ya", "al", "es",
 })  # fmt: skip
 """Words of one or two letters, and contractions, that may stand in a run-on."""
 

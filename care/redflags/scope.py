@@ -169,8 +169,9 @@ def _turns(clause: Clause, end: int) -> bool:
 
 
 _AFTER_GONE = frozenset({
-    "now", "away", "today", "completely", "altogether", "since", "by", "and", "so", "yesterday", "this", "overnight", "after", "when", "already", "too", "thank",
-    "thanks", "thankfully", "for", "with", "once", "within", "as", "i", "it", "then", "tonight", "all", "entirely", "fully", "again", "in", "last", "mostly", "w",
+    "now", "away", "today", "completely", "altogether", "since", "by", "and", "so", "yesterday", "this", "overnight", "after", "when", "already", "too",
+    "thank", "thanks", "thankfully", "for", "with", "once", "within", "as", "i", "it", "then", "tonight", "all", "entirely", "fully", "again", "in", "last",
+    "mostly", "w",
 })  # fmt: skip
 
 
