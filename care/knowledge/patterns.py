@@ -1,8 +1,8 @@
 """The small language that red-flag rules are written in, and its matcher over the words of a clause.
 
 `word` is that word, `stem*` any word that begins so (two letters or more), `x?` a word with or without its last letter, `{class}` one of the phrases of
-`words.yaml`, `(a|b c)` either, `(a|b)?` there or not, `(a|b)*` any number of these, `...` up to five words between, `~` both parts in either order with up to
-six between, `#` a number, `YEAR` a year, `temperature>=38` a value read in the clause. ` & ` joins what one clause must hold, ` + ` what the message must hold
+`words.yaml`, `(a|b c)` either, `(a|b)?` there or not, `(a|b)*` any number of these, `...` up to eight words between, `~` both parts in either order with up to
+nine between, `#` a number, `YEAR` a year, `temperature>=38` a value read in the clause. ` & ` joins what one clause must hold, ` + ` what the message must hold
 anywhere, and `@protocol` in front keeps a pattern to patients of that protocol (any of several). Chinese is read character by character.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
-GAP, NEAR = 5, 6
+GAP, NEAR = 8, 9
 _TOKEN = re.compile(r"\{\w+\}|\w+(?:>=|<=|>|<)[\d.]+|\.\.\.|\d+\.\d+|[()|?*~#]|[\u3400-\u9fff]|[^\W\u3400-\u9fff]+[*?]?")
 _VALUE = re.compile(r"(\w+?)(>=|<=|>|<)([\d.]+)")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -201,7 +201,7 @@ class Index(Generic[_Entry]):
         self._entries: list[tuple[tuple[frozenset[str], ...], _Entry]] = []
         self._places: dict[str, list[int]] = {}
         for place, (phrases, entry) in enumerate(entries):
-            needs = sorted((need for phrase in phrases for need in phrase.needs), key=len)
+            needs = sorted((need for phrase in phrases for need in phrase.needs), key=_commonness)
             self._entries.append((tuple(needs[1:]), entry))
             for key in needs[0]:
                 self._places.setdefault(key, []).append(place)
@@ -362,8 +362,23 @@ def plain_words(source: str) -> list[str]:
     return re.findall(r"[a-z]+\*?(?![a-z]*(?:>=|<=|<|>))", re.sub(r"\{\w+\}|@\w+", " ", source))
 
 
+_EVERYDAY = frozenset({
+    "a", "about", "all", "am", "an", "and", "are", "as", "at", "back", "be", "been", "but", "can", "day", "did", "do", "feel*", "for", "from", "get", "go",
+    "going", "good", "got", "had", "has", "have", "he", "her", "his", "how", "i", "if", "im", "in", "is", "it", "its", "ive", "just", "like", "me", "more",
+    "morning", "my", "no", "not", "now", "of", "off", "on", "one", "or", "out", "over", "she", "since", "so", "still", "that", "the", "then", "they",
+    "this", "to", "today", "two", "up", "was", "well", "went", "what", "when", "will", "with", "you", "your", "#",
+})  # fmt: skip
+"""Words that stand in most messages: to look for them saves nothing."""
+_AN_EVERYDAY_WORD = 50
+
+
+def _commonness(need: frozenset[str]) -> int:
+    """How likely a message is to hold one of these: about by how many they are."""
+    return len(need) + _AN_EVERYDAY_WORD * len(need & _EVERYDAY)
+
+
 def _phrase_of(parts: list[tuple[int, Part]]) -> Phrase:
-    return Phrase(tuple(parts), tuple(need for _, part in parts if (need := _need(part))), _starts(parts))
+    return Phrase(tuple(parts), tuple(sorted((need for _, part in parts if (need := _need(part))), key=_commonness)), _starts(parts))
 
 
 def _either(phrases: list[Phrase]) -> Either:
@@ -383,7 +398,7 @@ def _either(phrases: list[Phrase]) -> Either:
             case _ if not phrase.needs:
                 other.append(phrase)
             case _:
-                for key in min(phrase.needs, key=len):
+                for key in phrase.needs[0]:
                     longer.setdefault(key, []).append(phrase)
     return Either(
         tuple(phrases),
@@ -427,5 +442,5 @@ def _need(part: Part) -> frozenset[str]:
         case Maybe():
             return frozenset()
         case Either(phrases):
-            needs = [min(phrase.needs, key=len, default=frozenset[str]()) for phrase in phrases]
+            needs = [phrase.needs[0] if phrase.needs else frozenset[str]() for phrase in phrases]
             return frozenset().union(*needs) if all(needs) else frozenset()

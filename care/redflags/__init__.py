@@ -106,8 +106,13 @@ def _set_aside(place: tuple[int, int], rule: Rule, clause: ReadClause) -> bool:
     overlooked = (
         (aside in {Aside.DENIED, Aside.SUPPOSED} and rule.flag.even_if_denied)
         or (aside is Aside.ANOTHER and rule.flag.of_anyone)
-        or (aside is Aside.EXPECTED and rule.flag.acuity is Acuity.EMERGENCY)
+        or (aside is Aside.EXPECTED and (rule.flag.acuity is Acuity.EMERGENCY or _measured(place, clause)))
     )
     if aside is not None and not overlooked:
         return True
     return any(start - _WIDE < place[1] and place[0] < end + _WIDE for _, (start, end) in rule.unless.find(clause.clause))
+
+
+def _measured(place: tuple[int, int], clause: ReadClause) -> bool:
+    """Whether the finding is a value that was read, and no more."""
+    return any((value.start, value.end) == place for value in clause.words.values)

@@ -34,13 +34,15 @@ _TOKEN = re.compile(r"[,:()\u2013\u2014]|\d+(?:,\d{3})+(?!\d)|\d+(?:[.,]\d+)?(?:
 _NUMBER_AND_UNIT = re.compile(
     r"(\d+(?:[.,]\d+)?)(f|c|lbs?|pounds?|kgs?|kilos?|stone|mg|ml|mcg|units?|hrs?|h|hours?|days?|d|wks?|weeks?|mins?|minutes?|bpm|mmol|mgdl|yo|yrs?|cm|inch|inches|x|th|st|nd|rd|pm|am|l|k|tabs?|pills?|puffs?|pads?)"
 )
+_DECADE = re.compile(r"\d{1,3}0s")
+"""Numbers about so big: "in the 80s"."""
 _SIGNS = frozenset(",:()\u2013\u2014")
 _REPEATED = re.compile(r"(.)\1{2,}")
 _MOST_DIGITS = 4
 _JOINED_NUMBER = re.compile(r"(?<=[a-z])(?=\d+[./]\d)|(?<=\d[./]\d)(?=[a-z])|(?<=[./]\d\d)(?=[a-z])|(?<=[./]\d\d\d)(?=[a-z])|(?<=\bspo2)(?=\d\d)")
 """Between a number and a word that it runs into ("bp78/40")."""
 _MIN_REPAIRED, _MAX_REPAIRED, _MAX_RUN_ON = 4, 20, 40
-_LEAST_STEM, _LONGEST_ENDING, _MOST_READINGS = 5, 4, 5
+_LEAST_STEM, _LONGEST_ENDING, _MOST_READINGS, _LONG = 5, 4, 5, 7
 _VERY_COMMON, _COMMON, _RARE, _LIKELIER = 50_000, 2_000, 60, 100
 """Counts in the frequency list: a word this common is never mended, one below `_RARE` is hardly a word."""
 
@@ -63,9 +65,9 @@ def plain_clauses(text: str, *, repair: bool = True) -> list[PlainClause]:
     return [read[0] for part in _parts(text, repair) if (read := _read(part, repair))]
 
 
-def readings_of(text: str) -> list[PlainClause]:
-    """The clauses as `plain_clauses` has them, and again with each other word that an unknown one may stand for ("beath": beat, breath)."""
-    return [clause for part in _parts(text, repair=True) for clause in _read(part, repair=True)]
+def readings_of(text: str) -> list[list[PlainClause]]:
+    """Each clause as `plain_clauses` has it, and again with each other word that an unknown one may stand for ("beath": beat, breath)."""
+    return [read for part in _parts(text, repair=True) if (read := _read(part, repair=True))]
 
 
 def _parts(text: str, repair: bool) -> list[str]:
@@ -82,7 +84,7 @@ def _folded(text: str, repair: bool) -> str:
     else:
         plain = "".join(char for char in plain if char == "\n" or char >= " ").lower()
     if repair:
-        plain = _JOINED_NUMBER.sub(" ", plain)
+        plain = _JOINED_NUMBER.sub(" ", plain).replace("%", " percent ")
         plain = _DROPPED_G.sub(r"\1g", plain)
         plain = _SPACED.sub(lambda found: re.sub(r"[ ._\-]", "", found.group(0)) if sum(map(str.isalpha, found.group(0))) > 2 else found.group(0), plain)
         plain = _SPLIT_WORD.sub("", plain)
@@ -145,11 +147,15 @@ def _mended(token: str) -> tuple[str, ...]:
         return (word, *(near for near in _near_words(word) if frequency(near) >= _LIKELIER * frequency(word)))[:_MOST_READINGS]
     if word.endswith("in") and _known(word + "g"):
         return (word + "g", *_run_on(word))
+    if _grown(word):
+        return (word, *_near_words(word)[: _MOST_READINGS - 2], *_run_on(word))
     return ((*_near_words(word)[: _MOST_READINGS - 1], *_run_on(word)) or (word,))[:_MOST_READINGS]
 
 
 def _from_signs(token: str) -> str:
     """Letters behind digits and signs ("ch3st"), or the parts that these divide."""
+    if _DECADE.fullmatch(token):
+        return token
     guess = token.translate(_LEET)
     if guess in _rule_words() or (guess.isalpha() and any(char.isalpha() for char in token) and _known(guess) and len(guess) > 3):
         return guess
@@ -162,6 +168,16 @@ def _from_signs(token: str) -> str:
 def _known(word: str) -> bool:
     """Whether the word is right as it stands."""
     return word in _vocabulary() or frequency(word) >= (_RARE if len(word) > 3 else 1) or (word.endswith("s") and frequency(word[:-1]) >= _COMMON)
+
+
+def _grown(word: str) -> bool:
+    """Whether it is a stem of the rules with an ending: right, or at least read by that stem ("boaked", "gaped", "jaundicey")."""
+    stems = knowledge().rules.words
+    return any(f"{word[:length]}*" in stems and (length >= _LEAST_STEM or word[length:] in _ENDINGS) for length in range(max(3, len(word) - 4), len(word)))
+
+
+_ENDINGS = frozenset({"ed", "d", "ing", "s", "es", "er", "ers", "y", "en"})
+_LONGER_ENDINGS = frozenset({"ness", "ful", "ly", "ion", "ions", "able", "ity", "ive", "al", "ic", "e", "ado", "ada", "ando", "o", "a", "os", "as", "ar", "in"})
 
 
 @lru_cache(20_000)
@@ -220,11 +236,11 @@ def _run_on(word: str) -> tuple[str, ...]:
             if standing is None or cost < standing[0]:
                 best[end] = (cost, [*before[1], part])
     parts = best[-1][1] if best[-1] else []
-    return (" ".join(parts),) if 1 < len(parts) <= 2 + len(word) // 5 else ()
+    return (" ".join(_spelling().get(part, part) for part in parts),) if 1 < len(parts) <= 2 + len(word) // 5 else ()
 
 
 def _surprise(part: str) -> float:
-    common = max(frequency(part), 1_000_000 if part in _SHORT else 20_000 if _of_the_rules(part) else 1)
+    common = max(frequency(part), 1_000_000 if part in _SHORT else 20_000 if _of_the_rules(part) or part in _spelling() else 1)
     return 1.0 + math.log10(1e9 / common)
 
 
@@ -232,7 +248,10 @@ def _of_the_rules(part: str) -> bool:
     return (
         part in _rule_words()
         or part in knowledge().rules.words
-        or any(part[:length] in _whole_stems() for length in range(max(_LEAST_STEM, len(part) - _LONGEST_ENDING), len(part) + 1))
+        or any(
+            part[:length] in _whole_stems() and (length == len(part) or part[length:] in _ENDINGS | _LONGER_ENDINGS)
+            for length in range(max(_LEAST_STEM, len(part) - _LONGEST_ENDING), len(part) + 1)
+        )
     )
 
 
@@ -240,13 +259,18 @@ def _stands_alone(part: str) -> bool:
     """Whether a part of a run-on is a word: one of the rules, or a common one; of short ones only those that are always about."""
     if len(part) < 3:
         return part in _SHORT
-    return part in _SHORT or _of_the_rules(part) or frequency(part) >= (_VERY_COMMON if len(part) == 3 else _COMMON)
+    return (
+        part in _SHORT
+        or part in _spelling()
+        or _of_the_rules(part)
+        or frequency(part) >= (_VERY_COMMON if len(part) == 3 else _COMMON if len(part) < _LONG else _LIKELIER)
+    )
 
 
 _SHORT = frozenset({
-    "i", "a", "my", "im", "is", "it", "in", "on", "me", "no", "of", "so", "to", "up", "he", "we", "at", "as", "an", "be", "by", "do", "go", "if", "or", "us",
-    "bp", "its", "hes", "shes", "ive", "ill", "cant", "wont", "dont", "isnt", "arent", "wasnt", "doesnt", "didnt", "havent", "hasnt", "couldnt", "aint",
-    "wouldnt", "thats", "theres", "y", "la", "el", "le", "se", "de", "en", "mi", "su", "un", "lo", "te", "ya", "al", "es",
+    "i", "a", "my", "im", "is", "it", "in", "on", "me", "no", "of", "so", "to", "up", "he", "we", "at", "as", "an", "be", "by", "do", "go", "if", "or",
+    "us", "bp", "hi", "lo", "its", "hes", "shes", "ive", "ill", "cant", "wont", "dont", "isnt", "arent", "wasnt", "doesnt", "didnt", "havent", "hasnt",
+    "couldnt", "aint", "wouldnt", "thats", "theres", "y", "la", "el", "le", "se", "de", "en", "mi", "su", "un", "te", "ya", "al", "es",
 })  # fmt: skip
 """Words of one or two letters, and contractions, that may stand in a run-on."""
 

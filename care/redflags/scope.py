@@ -50,6 +50,8 @@ class ReadClause:
 
     words: Clause
     """The clause as if no denial kept its words apart: what is not found in it is not in the clause."""
+    after: Clause | None = None
+    """The clause that comes next."""
 
     @cached_property
     def clause(self) -> Clause:
@@ -61,7 +63,14 @@ class ReadClause:
     def scopes(self) -> tuple[Scope, ...]:
         """The words that set others aside."""
         read = (_denials, _denied_after, _of_another, _of_the_past, _supposed, _expected)
-        return tuple(scope for each in read for scope in each(self.words, self._found))
+        found = [scope for each in read for scope in each(self.words, self._found)]
+        if self.after and not self._found.get("recent") and not self._found.get("not_past") and _tells_of_what_was(self.words.words):
+            found += [
+                Scope(Aside.PAST, (0, 0), 0, len(self.words.words))
+                for name, (start, _) in knowledge().rules.scope.find(self.after)
+                if name == "over_since" and not start
+            ][:1]
+        return tuple(found)
 
     @cached_property
     def _found(self) -> Mapping[str, list[Span]]:
@@ -74,14 +83,17 @@ class ReadClause:
         """Why the words from `start` to `end` are set aside, if they are. Words that deny within them are part of the finding."""
         for scope in self.scopes:
             within = start <= scope.cue[0] < end
-            if not (within and scope.aside is Aside.DENIED) and scope.start <= start < scope.end:
+            ended = scope.aside is Aside.DENIED and scope.cue[0] == scope.end and scope.cue[1] < end  # "vomiting stopped two days ago"
+            if (ended or not (within and scope.aside is Aside.DENIED)) and scope.start <= start < scope.end:
                 return scope.aside
         return None
 
 
 def read_clauses(text: str) -> list[ReadClause]:
     """The clauses of a text in every reading of its words, idioms blanked out, each with its values and scopes. Never raises."""
-    return [ReadClause(_clause(clause.words, clause.commas)) for clause in readings_of(text)]
+    parts = [[_clause(clause.words, clause.commas) for clause in part] for part in readings_of(text)]
+    after = [part[0] for part in parts[1:]]
+    return [ReadClause(clause, next_one) for part, next_one in itertools.zip_longest(parts, after) for clause in part]
 
 
 def literal_clauses(text: str) -> list[ReadClause]:
@@ -146,9 +158,21 @@ def _answered_no(clause: Clause) -> Iterator[Scope]:
 def _denied_after(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
     undone = found.get("not_denial_after", [])
     for start, end in _longest(found.get("denial_after", [])):
-        if start == 0 or any(first < end and start < last for first, last in undone):
+        if start == 0 or any(first < end and start < last for first, last in undone) or _turns(clause, end):
             continue
         yield Scope(Aside.DENIED, (start, end), _statement(clause, found, start)[0], start)
+
+
+def _turns(clause: Clause, end: int) -> bool:
+    """Whether a "gone" before `end` tells what something became ("gone dusky") and not that it is over."""
+    return clause.words[end - 1] == "gone" and end < len(clause.words) and end not in clause.commas and clause.words[end] not in _AFTER_GONE
+
+
+_AFTER_GONE = frozenset({
+    "now", "away", "today", "completely", "altogether", "since", "by", "and", "so", "yesterday", "this", "overnight", "after", "when", "already", "too",
+    "thank", "thanks", "thankfully", "for", "with", "once", "within", "as", "i", "it", "then", "tonight", "all", "entirely", "fully", "again", "in", "last",
+    "mostly", "w",
+})  # fmt: skip
 
 
 def _of_another(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
@@ -165,7 +189,11 @@ def _of_another(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Sco
 
 
 _THIRD_PERSON = frozenset(["he", "she", "they", "his", "her", "hes", "shes", "who", "and", "el", "ella"])
-_SELF = frozenset(["i", "im", "ive", "ill", "id", "we", "yo", "tengo", "estoy", "我"])
+_WAS = frozenset(
+    ["had", "was", "were", "got", "did", "couldnt", "passed", "fainted", "vomited", "bled", "coughed", "felt", "came", "went", "tuve", "estuve", "tenia"]
+)
+"""Without one of these, nothing is told of what was."""
+_SELF = frozenset(["i", "im", "myself", "ive", "ill", "id", "we", "yo", "tengo", "estoy", "我"])
 _FIRST_PERSON = _SELF | {"my", "me", "mine", "mi"}
 _OF_A_PLACE = frozenset({
     "in", "at", "on", "of", "from", "with", "near", "next", "to", "by", "behind", "like", "en", "de", "if", "when", "whether", "does", "do", "could", "can",
@@ -180,15 +208,29 @@ def _speaks_of_self(clause: Clause, place: int) -> bool:
 
 
 def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
+    recent = found.get("recent", [])
+    borders = set(_new_statements(clause, found))
+    for start, end in found.get("over_since", []):
+        if start in borders and not recent and _tells_of_what_was(clause.words[:start]):
+            yield Scope(Aside.PAST, (start, end), 0, start)
     if found.get("not_past", []):
         return
-    recent = found.get("recent", [])
     for start, end in _longest(found.get("past", [])):
         first, last = _statement(clause, found, start)
         if last - first <= _LIST_ITEM + 1:
             first, last = (_statement(clause, found, first - 1)[0] if first else 0), (_statement(clause, found, last)[1] if last < len(clause.words) else last)
+        if first and clause.words[first] in _POINTS_BACK:
+            first = _statement(clause, found, first - 1)[0]
         if not any(first <= place < last for place, _ in recent):
             yield Scope(Aside.PAST, (start, end), first, last)
+
+
+def _tells_of_what_was(words: tuple[str, ...]) -> bool:
+    return not _WAS.isdisjoint(words) or any(word.endswith("ed") for word in words)
+
+
+_POINTS_BACK = frozenset(["that", "this", "it", "which", "thats", "its"])
+"""A statement that begins so speaks of the one before: "I passed out, that was weeks ago"."""
 
 
 def _supposed(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:

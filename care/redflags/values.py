@@ -52,6 +52,10 @@ _SUGAR_WORDS = frozenset(
         "ketones",
         "ketone",
         "hypo",
+        "prick",
+        "fingerprick",
+        "readings",
+        "levels",
         "糖",
     ]
 )
@@ -63,7 +67,12 @@ _PRESSURE_WORDS = frozenset(["bp", "pressure", "bloodpressure", "cuff", "systoli
 MEASURED_WORDS = _FEVER_WORDS | _SUGAR_WORDS | _OXYGEN_WORDS | _PULSE_WORDS | _PRESSURE_WORDS
 """The words that a number stands beside."""
 _GAIN_WORDS = frozenset(["gain", "gained", "up", "heavier", "put", "added", "more", "extra", "subi", "aumente", "increase", "increased"])
-_LOW_WORDS = frozenset(["low", "lows", "hypo", "juice", "jelly", "shaky", "wobbly", "reading", "only", "candy", "sweaty"])
+_LOW_WORDS = frozenset(
+    [
+        *("low", "lows", "hypo", "juice", "jelly", "shaky", "wobbly", "reading", "only", "candy", "sweaty", "dropped", "dropping", "crashed", "honey"),
+        "lucozade",
+    ]
+)
 _BEATING = frozenset(["heart", "heartbeat", "pulse", "thumping", "pounding", "racing", "hammering", "galloping", "palpitations", "ticker"])
 _THEN = frozenset(["", "and", "now", "sitting", "at", "just", "bpm", "since", "resting", "when", "even", "i", "again", "it", "my", "dizzy", "beats"])
 _COUNTED = frozenset({
@@ -86,6 +95,10 @@ _TIMES = (
     | _DAYS
 )
 _OF = frozenset({"out", "of", "over", "de", "sobre", "on", "from"})
+_ON_A_FINGER = frozenset(["finger", "peg", "gadget"])
+"""Beside these a number is of oxygen, unless blood was drawn from the finger."""
+_NOT_OXYGEN = frozenset(["prick", "pricked", "pricks", "sugar", "strip", "strips", "glucose", "swollen", "cut", "better", "weight"])
+_NOTHING_ELSE = frozenset(["", "and", "now", "then", "again", "before", "after", "this", "at", "two", "later", "today", "even", "still", "but", "hours"])
 _REACH = 4
 _POUNDS_A_KILO = 2.2046
 _MG_A_MMOL = 18.0
@@ -95,7 +108,7 @@ def readings(words: tuple[str, ...]) -> tuple[Reading, ...]:
     """The values, with the words they were read from.
 
     Temperature (degrees Celsius), sugar (mg/dL), oxygen (%), systolic, diastolic and top alone (mmHg), pulse (a minute), ketones (mmol/L), weight gain
-    (pounds), pain (of 10), hours and days.
+    (pounds), pain (of 10), pills, INR, potassium (mmol/L), hours and days; of sugar without a word for it a low or a big number.
     """
     found: list[Reading] = []
     for value, start, end in _numbers(words):
@@ -110,9 +123,10 @@ def _numbers(words: tuple[str, ...]) -> Iterator[tuple[float, int, int]]:
     while at < len(words):
         word = words[at]
         if word[0].isdigit():
-            if word.replace(".", "", 1).isdecimal():
-                yield float(word), at, at + 1
-            at += 1
+            number, end = _with_a_fraction(words, at)
+            if number is not None:
+                yield number, at, end
+            at = end
             continue
         said = spoken(list(words[at : at + 8]))
         if said is None:
@@ -120,6 +134,19 @@ def _numbers(words: tuple[str, ...]) -> Iterator[tuple[float, int, int]]:
             continue
         yield said[0], at, at + said[1]
         at += said[1]
+
+
+def _with_a_fraction(words: tuple[str, ...], at: int) -> tuple[float | None, int]:
+    """The number that begins at `at`, with what follows it as "point 2" or "and a half", and where it ends."""
+    if not words[at].replace(".", "", 1).isdecimal():
+        return None, at + 1
+    after = words[at + 1 : at + 4]
+    if "." not in words[at]:
+        if len(after) > 1 and after[0] in {"point", "punto", "coma", "dot"} and after[1].isdecimal() and len(after[1]) == 1:
+            return float(f"{words[at]}.{after[1]}"), at + 3
+        if after in {("and", "a", "half"), ("y", "medio"), ("y", "media")} or after[:2] in {("y", "medio"), ("y", "media")}:
+            return float(words[at]) + 0.5, at + 1 + len(after[:3] if after[0] == "and" else after[:2])
+    return float(words[at]), at + 1
 
 
 def _meant(words: tuple[str, ...], value: float, start: int, end: int) -> Iterator[tuple[str, float]]:
@@ -172,8 +199,14 @@ def _measured(words: tuple[str, ...], value: float, start: int, end: int, first:
             yield "sugar", value
     if not sugar and about & _LOW_WORDS and (20 <= value < 70 or (_decimal(words[start], value) and 1 <= value < 4)):
         yield "low_number", value if value >= 20 else round(value * _MG_A_MMOL)
-    if about & _OXYGEN_WORDS and 50 <= value <= 100:
+    if 50 <= value <= 100 and (about & _OXYGEN_WORDS or (about & _ON_A_FINGER and _NOT_OXYGEN.isdisjoint(words))):
         yield "oxygen", value
+    if about & {"inr"} and value <= 20:
+        yield "inr", value
+    if about & {"potassium", "potasio"} and value <= 12:
+        yield "potassium", value
+    if 200 <= value <= 900 and first in _NOTHING_ELSE and not about & (_PRESSURE_WORDS | _WEIGHT_WORDS):
+        yield "big_number", value
     if (
         (about & _PULSE_WORDS or (110 <= value <= 220 and first in _THEN and not _BEATING.isdisjoint(words)))
         and 20 <= value <= 250
@@ -208,11 +241,16 @@ def _pressure(top: float, bottom: float, start: int, end: int) -> Iterator[Readi
         yield Reading("diastolic", bottom, start, end)
 
 
+_BEFORE = frozenset(["was", "were", "from", "era", "before"])
+"""After these, the second of two numbers is the older."""
+
+
 def _gained(words: tuple[str, ...]) -> Iterator[Reading]:
     """ "180 on Monday and 186 today": a weight that rose between two numbers of a clause."""
     if _WEIGHT_WORDS.isdisjoint(words):
         return
     weights = [(value, start, end) for value, start, end in _numbers(words) if 35 <= value <= 400]
-    for (before, start, _), (after, _, end) in itertools.pairwise(weights):
-        if 1 <= after - before <= 15:
-            yield Reading("weight_gain", (after - before) * (_POUNDS_A_KILO if _KILO & set(words) else 1.0), start, end)
+    for (before, start, _), (after, then, end) in itertools.pairwise(weights):
+        gain = before - after if words[then - 1] in _BEFORE else after - before
+        if 1 <= gain <= 15:
+            yield Reading("weight_gain", gain * (_POUNDS_A_KILO if _KILO & set(words) else 1.0), start, end)

@@ -87,9 +87,9 @@ DISGUISES: dict[str, tuple[Callable[[str], str], float]] = {
     "emoji for the words": (signs, 0.5),
     "polite words about it": (lambda text: f"hello, hope you are well. {text}. thanks so much, have a nice day", 0.5),
     "dots within": (lambda text: text.replace(" ", "... ", 1), 0.5),
-    "a word spaced out": (lambda text: re.sub(r"\b[a-z]{5,}\b", lambda word: " ".join(word[0]), text, count=1), 1.0),
-    "a typo": (with_typo, 1.5),
-    "two words run together": (run_on, 1.6),
+    "a word spaced out": (lambda text: re.sub(r"\b[a-z]{5,}\b", lambda word: " ".join(word[0]), text, count=1), 0.5),
+    "a typo": (with_typo, 1.0),
+    "two words run together": (run_on, 0.8),
 }
 
 

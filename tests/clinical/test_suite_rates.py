@@ -23,10 +23,10 @@ from care.triage.model import PatientContext
 SUITES = Path(__file__).parent / "suites"
 DEVELOPMENT = Path(__file__).parent / "development.yaml"
 READ, HELD_BACK = "read", "held_back"
-PARAPHRASES_FLOOR = {READ: 0.98, HELD_BACK: 0.89}
-SILENCE_FLOOR = {READ: 0.98, HELD_BACK: 0.83}
+PARAPHRASES_FLOOR = {READ: 0.99, HELD_BACK: 0.93}
+SILENCE_FLOOR = {READ: 0.99, HELD_BACK: 0.86}
 DEVELOPED_FLOOR, DEVELOPED_SILENCE_FLOOR = 0.99, 0.98
-MOST_ORDINARY_FLAGGED = 0.02
+MOST_ORDINARY_FLAGGED = 0.015
 
 
 def half(identifier: str) -> str:
@@ -85,11 +85,11 @@ def test_what_is_denied_or_of_others_is_left_alone(part: str) -> None:
 
 def test_messages_that_the_rules_were_developed_on_are_flagged() -> None:
     texts = [{**about, "text": text} for about in development()["present"] for text in about["texts"]]
-    assert len(texts) >= 1_500
+    assert len(texts) >= 2_000
     assert share([at_level(row) for row in texts]) >= DEVELOPED_FLOOR
 
 
 def test_what_the_rules_were_developed_to_leave_alone_is_left_alone() -> None:
     texts = [text for kind in development()["silent"].values() for text in kind]
-    assert len(texts) >= 450
+    assert len(texts) >= 650
     assert share([level(text) < 0 for text in texts]) >= DEVELOPED_SILENCE_FLOOR
