@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -70,7 +73,14 @@ def create_app() -> Starlette:
     make_ready()
     ready_bell()
     handlers: dict[Any, Any] = {HTTPException: http_exception_handler}
-    return Starlette(routes=[*sms.routes, Mount("/", _pages())], middleware=[Middleware(Guard)], exception_handlers=handlers)
+    return Starlette(routes=[*sms.routes, Mount("/", _pages())], middleware=[Middleware(Guard)], exception_handlers=handlers, lifespan=_lifespan)
+
+
+@asynccontextmanager
+async def _lifespan(_app: Starlette) -> AsyncIterator[None]:
+    leftovers = asyncio.create_task(sms.accept_what_is_left())
+    yield
+    leftovers.cancel()
 
 
 def _pages() -> FastAPI:

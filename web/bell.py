@@ -31,25 +31,28 @@ def ready_bell() -> None:
 
 
 def ring_for_accepted(accepted: Sequence[Accepted]) -> None:
-    """Asks workers to send what the rules wrote, a warning before all else, and to run the patients' turns; never raises."""
-    for each in accepted:
-        if each.answered:
-            ring_sender(each.patient_id, warning=each.warned)
+    """Asks workers to send what the rules wrote, warnings first, and to run the patients' turns; never raises. Where one bell fails no more are rung."""
+    for each in sorted(accepted, key=lambda each: not each.warned):
+        if each.answered and not ring_sender(each.patient_id, warning=each.warned):
+            return
     wanted = list(dict.fromkeys(each.patient_id for each in accepted))
     if len(wanted) == 1:
         _send_task("turns.run", "turns", wanted[0])
         return
     for first in range(0, len(wanted), _TOGETHER):
-        _send_task("turns.run_each", "turns", wanted[first : first + _TOGETHER])
+        if not _send_task("turns.run_each", "turns", wanted[first : first + _TOGETHER]):
+            return
 
 
-def ring_sender(patient_id: str, *, warning: bool = False) -> None:
-    """Asks a worker to send the patient's outbox; never raises."""
-    _send_task("sms.send", "warnings" if warning else "sms", patient_id)
+def ring_sender(patient_id: str, *, warning: bool = False) -> bool:
+    """Asks a worker to send the patient's outbox; false where the bell failed."""
+    return _send_task("sms.send", "warnings" if warning else "sms", patient_id)
 
 
-def _send_task(name: str, queue: str, argument: Any) -> None:
+def _send_task(name: str, queue: str, argument: Any) -> bool:
     try:
         _celery().send_task(name, [argument], queue=queue, retry=False)
     except (OperationalError, OSError):
         log.warning("bell_failed", task=name)
+        return False
+    return True

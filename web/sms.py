@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
@@ -16,19 +17,20 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 
 from care.clock import service_clock
-from care.messages.acceptance import accept_waiting
+from care.messages.acceptance import Accepted, accept_waiting
 from care.messages.inbox import Incoming, Stored, store
 from care.messages.receipts import Told, take_receipt, take_usual_receipts
+from care.messages.sweep import unread_patients
 from care.messages.twilio_client import account_of
 from care.settings import settings
-from care.storage.engine import transaction
+from care.storage.engine import reading, transaction
 from care.storage.tables import Channel
 from web.bell import ring_for_accepted
 from web.together import Together
 from web.twilio_signature import SignatureInvalid, check_signature, tokens_of
 
 log = structlog.get_logger()
-_MOST_TOGETHER, _MOST_FIELDS = 100, 200
+_MOST_TOGETHER, _MOST_FIELDS, _LOOK_S = 100, 200, 3
 _EMPTY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _FORM = "application/x-www-form-urlencoded"
 _Form = TypeVar("_Form", bound=BaseModel)
@@ -71,7 +73,7 @@ async def inbound(request: Request) -> Response:
         stored = await run_in_threadpool(_store_alone, incoming)
     background = BackgroundTasks()
     if stored.patient_id:
-        background.add_task(_acceptance.add, stored.patient_id)
+        background.add_task(_accept, stored.patient_id)
     if stored.stranger_answer:
         return _twiml(f"<Response><Message>{escape(stored.stranger_answer)}</Message></Response>", background)
     return _twiml(_EMPTY, background)
@@ -105,13 +107,42 @@ def _store_alone(incoming: Incoming) -> Stored:
         return store(session, [incoming])[0]
 
 
-def _accept_all(patient_ids: Sequence[str]) -> list[None]:
-    """Has the rules read what was stored, and rings for what they and the dialogue are to do. What fails or is busy here is left to the sweep."""
-    try:
-        ring_for_accepted(accept_waiting(patient_ids))
-    except DBAPIError as error:
-        log.warning("accepting_left_to_the_sweep", patients=len(patient_ids), error=type(error).__name__)
-    return [None] * len(patient_ids)
+async def _accept(patient_id: str) -> None:
+    """Has the rules read what the patient wrote, and rings for what they and the dialogue are to do; a broker that hangs keeps no other message unread."""
+    for accepted in await _acceptance.add(patient_id):
+        await _bells.add(accepted)
+
+
+def _accept_all(patient_ids: Sequence[str]) -> list[list[Accepted]]:
+    done: dict[str, list[Accepted]] = {}
+    for accepted in accept_waiting(patient_ids):
+        done.setdefault(accepted.patient_id, []).append(accepted)
+    return [done.pop(patient_id, []) for patient_id in patient_ids]
+
+
+def _ring_all(accepted: Sequence[Accepted]) -> list[None]:
+    ring_for_accepted(accepted)
+    return [None] * len(accepted)
+
+
+async def accept_what_is_left() -> None:
+    """Every few seconds accepts what has been stored since the last look and before: a process that stored it died, or its patient was busy. Runs until it is
+    cancelled."""
+    seen: set[str] = set()
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            unread = await run_in_threadpool(_unread)
+        except DBAPIError as error:
+            log.warning("looking_later", error=type(error).__name__)
+            continue
+        await asyncio.gather(*(_accept(patient_id) for patient_id in unread if patient_id in seen))
+        seen = set(unread)
+
+
+def _unread() -> list[str]:
+    with reading() as session:
+        return unread_patients(session)
 
 
 def _receive_all(receipts: Sequence[Told]) -> list[bool]:
@@ -132,7 +163,8 @@ def _receive_alone(told: Told) -> None:
 routes = [Route("/sms/inbound", inbound, methods=["POST"]), Route("/sms/status", status, methods=["POST"])]
 _inbox: Together[Incoming, Stored | None] = Together(_store_all, _MOST_TOGETHER)
 _receipts: Together[Told, bool] = Together(_receive_all, _MOST_TOGETHER)
-_acceptance: Together[str, None] = Together(_accept_all, _MOST_TOGETHER, after=_inbox)
+_acceptance: Together[str, list[Accepted]] = Together(_accept_all, _MOST_TOGETHER, after=_inbox)
+_bells: Together[Accepted, None] = Together(_ring_all, _MOST_TOGETHER)
 
 
 async def _genuine_form(request: Request) -> dict[str, str]:

@@ -10,9 +10,8 @@ from aftercare.assembly import build_gateway
 from care.clock import service_clock
 from care.escalations.service import mark_overdue
 from care.escalations.silence import call_for_silent
-from care.messages.acceptance import accept_waiting
 from care.messages.poller import ask_for_receipts, poll
-from care.messages.sweep import SWEPT, unread_patients, waiting_patients
+from care.messages.sweep import SWEPT, waiting_patients
 from care.messages.twilio_gateway import TwilioGateway
 from care.settings import settings
 from care.storage.engine import reading, transaction
@@ -21,7 +20,6 @@ from workers.turns import run_turns, send
 
 _SWEPT_S = 30
 _MOST_UNHEARD = 500
-_TOGETHER = 100
 
 
 @cache
@@ -31,16 +29,11 @@ def _gateway() -> TwilioGateway:
 
 @app.task(name="upkeep.sweep")  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Has the rules read what was stored by a process that died, rings for patients with a turn or a send that nobody is at, and leaves a sign that Beat and a
-    worker are at work.
+    """Rings for patients with a turn or a send that nobody is at, and leaves a sign that Beat and a worker are at work.
 
     Where many bells have not been heard yet, no more are added: in a backlog they would pile up and new patients wait behind them.
     """
     broker = redis.Redis.from_url(settings().redis)
-    with reading() as session:
-        unread = unread_patients(session)
-    for first in range(0, len(unread), _TOGETHER):
-        accept_waiting(unread[first : first + _TOGETHER])
     with reading() as session:
         turns, sends = waiting_patients(session)
     for patient_id in turns[: _room(broker, "turns")]:

@@ -52,7 +52,7 @@ def store(session: Session, incoming: Sequence[Incoming]) -> list[Stored]:
     """Keeps each message once, for the rules to read; several of one patient in their order."""
     indexes = [None if message.patient_id else blind_index(message.phone or "") for message in incoming]
     asked = [index for index in indexes if index]
-    known = dict(session.execute(select(Patient.phone_index, Patient.id).where(Patient.phone_index.in_(asked))).tuples().all()) if asked else {}
+    known = dict(session.execute(select(Patient.phone_index, Patient.id).where(Patient.phone_index.in_(asked))).all()) if asked else {}
     senders = [known.get(index) if index else message.patient_id for message, index in zip(incoming, indexes, strict=True)]
     rows = [_row(patient_id, message, InboundState.STORED) for patient_id, message in zip(senders, incoming, strict=True) if patient_id]
     new = _insert_once(session, rows)

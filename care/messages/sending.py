@@ -128,6 +128,8 @@ class Sender:
             settled = [claim.patient_id for claim in claims if claim.doubtful and self._reconcile(claim)]
             taken += sum(bool(answer.external_id) for _, answer in answers)
             with transaction() as session:
+                # In the order that acceptance locks in: a refusal kept below takes the audit's lock.
+                _lock_conversations(session, [claim.patient_id for claim, _ in answers])
                 self._keep(session, answers)
                 session.flush()
                 claims = self._claim_each(session, [*(claim.patient_id for claim, _ in answers), *settled])
@@ -181,8 +183,7 @@ class Sender:
         """The row to act on next of each patient who has one."""
         if not patient_ids:
             return []
-        locked = select(Conversation).options(_OF_CONVERSATION).where(Conversation.patient_id.in_(patient_ids)).order_by(Conversation.patient_id)
-        conversations = session.scalars(locked.with_for_update(skip_locked=len(patient_ids) > 1)).all()
+        conversations = _lock_conversations(session, patient_ids, skip_locked=len(patient_ids) > 1)
         waiting: dict[str, list[Outbound]] = {conversation.patient_id: [] for conversation in conversations}
         opened = select(Outbound).where(Outbound.patient_id.in_(waiting), Outbound.channel == Channel.SMS, Outbound.state.in_(OPEN)).order_by(Outbound.id)
         for row in session.scalars(opened):
@@ -303,6 +304,11 @@ class Sender:
     def _tell(self, session: Session, row: Outbound, summary: str, acuity: Acuity, why: str = "not_sent") -> None:
         cause = Cause(f"{why}:{row.id}:{row.attempts}", "not_sent", acuity, summary, row.inbound_id)
         raise_escalation(session, row.patient_id, cause, self._clock.now())
+
+
+def _lock_conversations(session: Session, patient_ids: Sequence[str], *, skip_locked: bool = False) -> Sequence[Conversation]:
+    asked = select(Conversation).options(_OF_CONVERSATION).where(Conversation.patient_id.in_(patient_ids)).order_by(Conversation.patient_id)
+    return session.scalars(asked.with_for_update(skip_locked=skip_locked)).all()
 
 
 def _redelivery(row: Outbound) -> bool:

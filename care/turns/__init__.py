@@ -1,1 +1,1 @@
-"""The way of one message: accept, turn, replies."""
+"""The way of one message: store, accept, turn, replies."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -239,14 +238,12 @@ def _earlier_answers(session: Session, contact: Contact, questions: list[str], n
 
 
 def _next(session: Session, patient_id: str) -> Inbound | None:
-    """The oldest row to do. What our side said is heard of only when a message waits."""
-    if _oldest(session, patient_id, [InboundState.ACCEPTED]) is None:
+    """The oldest row to do. What our side said is heard of only when a message waits; nothing overtakes a message that is stored and not accepted yet."""
+    asked = select(Inbound.id, Inbound.state).where(Inbound.patient_id == patient_id, Inbound.state.in_((InboundState.STORED, *_TO_DO)))
+    waiting = session.execute(asked.order_by(Inbound.id)).all()
+    if not waiting or waiting[0][1] is InboundState.STORED or all(state is not InboundState.ACCEPTED for _, state in waiting):
         return None
-    return _oldest(session, patient_id, _TO_DO)
-
-
-def _oldest(session: Session, patient_id: str, states: Sequence[InboundState]) -> Inbound | None:
-    return session.scalars(select(Inbound).where(Inbound.patient_id == patient_id, Inbound.state.in_(states)).order_by(Inbound.id).limit(1)).one_or_none()
+    return session.get_one(Inbound, waiting[0][0])
 
 
 def _oldest_message(session: Session, patient_id: str) -> Inbound | None:

