@@ -25,8 +25,8 @@ class _Waiting(Generic[Item, Result]):
 class Together(Generic[Item, Result]):
     """Groups of at most `most` items, one group at a time, worked on in a thread. `work` gives each item's result, in order.
 
-    One item alone is not kept waiting for others. In a crowd, and just after one, a group lets the work of `after` pass, until one of its own items has waited two seconds. Belongs
-    to one event loop.
+    One item alone is not kept waiting for others. In a crowd, and just after one, a group lets the work of `after` pass, until one of its own items has waited
+    two seconds. Belongs to one event loop.
     """
 
     def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], most: int, after: Together[Any, Any] | None = None) -> None:

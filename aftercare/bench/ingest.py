@@ -58,7 +58,7 @@ class IngestBench(BaseModel):
 
 
 def measure(webhooks: int, contacts: int) -> IngestBench:
-    """One webhook at a time while `contacts` are written to; then both ways in turn, with the workers at rest so that only what the web process does is timed."""
+    """One webhook at a time while `contacts` are written to; then both ways in turn, with the workers at rest so that the web process alone is timed."""
     port, ours_s, bare_s, read_s = settings().web_port, 0.0, 0.0, 0.0
     each = max(_CONNECTIONS, webhooks // _TURNS)
     cohort = max(contacts, _TURNS * each)
