@@ -14,7 +14,7 @@ from fastapi import BackgroundTasks, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from care.clock import service_clock
 from care.messages.acceptance import Accepted, accept_waiting
@@ -160,7 +160,7 @@ def _receive_alone(told: Told) -> None:
         take_receipt(session, told, service_clock().now())
 
 
-routes = [Route("/sms/inbound", inbound, methods=["POST"]), Route("/sms/status", status, methods=["POST"])]
+routes = [Mount("/sms", routes=[Route("/inbound", inbound, methods=["POST"]), Route("/status", status, methods=["POST"])])]
 _inbox: Together[Incoming, Stored | None] = Together(_store_all, _MOST_TOGETHER)
 _receipts: Together[Told, bool] = Together(_receive_all, _MOST_TOGETHER)
 _acceptance: Together[str, list[Accepted]] = Together(_accept_all, _MOST_TOGETHER, after=_inbox)

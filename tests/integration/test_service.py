@@ -37,6 +37,14 @@ def _of(reference: str) -> str:
     return f"SELECT id FROM patients WHERE reference = '{reference}'"
 
 
+def read(service: Service) -> None:
+    """Waits until the rules have read every message."""
+    end = time.monotonic() + 30
+    while service.sql("SELECT 1 FROM inbound WHERE state = 'stored' LIMIT 1"):
+        assert time.monotonic() < end, "messages are not read"
+        time.sleep(0.05)
+
+
 def settled(service: Service, within_s: float = 60) -> None:
     """Waits until no message waits for its turn."""
     end = time.monotonic() + within_s
@@ -147,6 +155,7 @@ def test_no_odd_text_breaks_the_service_or_is_written_to_a_log(service: Service)
 def test_a_red_flag_inside_an_odd_text_is_never_lost(service: Service, number: int, text: str) -> None:
     sid, answer = _raw(service, text, sender="+15550100001")
     assert answer.status_code == 200
+    read(service)
     assert service.sql(f"SELECT flagged FROM inbound WHERE external_id = '{sid}'") == [("emergency",)]
 
 
@@ -168,6 +177,7 @@ def test_a_wish_to_be_left_alone_is_honoured(service: Service, words: str) -> No
     newest = f"SELECT granted FROM consents WHERE patient_id IN ({_of('demo-1')}) ORDER BY id DESC LIMIT 1"
     assert service.sql(newest) == [(0,)]
     assert webhook(service, "START", "+15550100001").status_code == 200
+    read(service)
     assert service.sql(newest) == [(1,)]
 
 
