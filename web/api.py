@@ -19,7 +19,8 @@ from care.campaigns.preview import PreviewedContact, preview, preview_new
 from care.campaigns.service import CampaignInvalid, CampaignNotFound, EnrollmentConflict, campaign_named, create_campaign, enroll
 from care.clock import service_clock
 from care.knowledge.model import StopEvent
-from care.patients.model import NewPatient
+from care.patients.model import NewPatient, Place
+from care.patients.record import PatientNotFound, find_patient
 from care.sessions import check_password
 from care.storage.engine import reading, transaction
 from care.storage.tables import Campaign, Role, User
@@ -210,6 +211,17 @@ def move_patient(name: str, reference: str, to: Anchor, lead: Lead) -> Contacts:
     with _changing(name) as (session, campaign, now):
         enrollment = operation.enrollment_of(session, campaign, reference)
         return Contacts(contacts=operation.reanchor(session, enrollment, to.anchor, f"user:{lead.id}", now))
+
+
+@router.post("/patients/{reference}/place")
+def relocate_patient(reference: str, place: Place, lead: Lead) -> Contacts:
+    """The patient is in another time zone or state: plans again what is still to come, in every campaign."""
+    with transaction() as session:
+        try:
+            patient = find_patient(session, reference)
+        except PatientNotFound as error:
+            raise HTTPException(404, str(error)) from error
+        return Contacts(contacts=operation.relocate(session, patient, place, f"user:{lead.id}", service_clock().now()))
 
 
 @router.post("/campaigns/{name}/patients/{reference}/end")

@@ -109,8 +109,7 @@ def _store_alone(incoming: Incoming) -> Stored:
 
 async def _accept(patient_id: str) -> None:
     """Has the rules read what the patient wrote, and rings for what they and the dialogue are to do; a broker that hangs keeps no other message unread."""
-    for accepted in await _acceptance.add(patient_id):
-        await _bells.add(accepted)
+    await asyncio.gather(*(_bells.add(accepted) for accepted in await _acceptance.add(patient_id)))
 
 
 def _accept_all(patient_ids: Sequence[str]) -> list[list[Accepted]]:
@@ -133,11 +132,10 @@ async def accept_what_is_left() -> None:
         await asyncio.sleep(_LOOK_S)
         try:
             unread = await run_in_threadpool(_unread)
-        except DBAPIError as error:
-            log.warning("looking_later", error=type(error).__name__)
-            continue
-        await asyncio.gather(*(_accept(patient_id) for patient_id in unread if patient_id in seen))
-        seen = set(unread)
+            await asyncio.gather(*(_accept(patient_id) for patient_id in unread if patient_id in seen))
+            seen = set(unread)
+        except Exception as error:  # whatever it is, the next look comes
+            log.error("looking_again_later", error=type(error).__name__)
 
 
 def _unread() -> list[str]:

@@ -1,4 +1,4 @@
-"""`aftercare patient`: hand over or erase all that is kept of one patient."""
+"""`aftercare patient`: hand over or erase all that is kept of one patient, or follow the patient to another time zone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Annotated
 
 import redis
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from aftercare.failure import CommandFailed
+from care.campaigns import operation
 from care.clock import service_clock
+from care.patients.model import Place
 from care.patients.record import PatientBusy, PatientNotFound, erase_patient, export_patient, find_patient
 from care.settings import settings
 from care.storage.engine import transaction
@@ -50,6 +53,25 @@ def erase(reference: str, yes: Annotated[bool, typer.Option("--yes", help="Do no
             raise CommandFailed(str(error)) from error
     _forget_dialogue(patient.id)
     _out.print("erased")
+
+
+@app.command()
+def relocate(
+    reference: str,
+    timezone: Annotated[str, typer.Option(help="IANA name of the time zone, such as America/Chicago.")],
+    state: Annotated[str | None, typer.Option(help="Two letters of the US state, whose quiet hours then hold as well.")] = None,
+) -> None:
+    """Plan what is still to come by the hours of where the patient now is."""
+    try:
+        place = Place.model_validate({"timezone": timezone, "state": state})
+    except ValidationError as error:
+        raise CommandFailed("; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())) from error
+    with transaction() as session:
+        try:
+            planned = operation.relocate(session, find_patient(session, reference), place, _actor(), service_clock().now())
+        except PatientNotFound as error:
+            raise CommandFailed(str(error)) from error
+    _out.print(f"{planned} contacts are planned by the hours of {place.timezone}")
 
 
 def _forget_dialogue(patient_id: str) -> None:

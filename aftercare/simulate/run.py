@@ -45,11 +45,11 @@ _WORKERS = ("worker", "sender", "beat")
 _progress = Console(stderr=True)
 
 
-def simulate(patients: int, days: int, protocol: str, seed: int, out: Path) -> None:
+def simulate(patients: int, days: int, protocol: str, discharged_over: int, seed: int, out: Path) -> None:
     """Enrolls the patients, lets their phones answer for so many days, then judges every message."""
     owned = phones(patients, seed)
     began = service_clock().now()
-    _enroll(owned, protocol, began)
+    _enroll(owned, protocol, discharged_over, began)
     ends = began + timedelta(days=days)
     outages = [
         Outage("Twilio", began + (ends - began) * _TWILIO_OUT_DAY, began + (ends - began) * _TWILIO_OUT_DAY + timedelta(hours=_OUTAGE_HOURS)),
@@ -65,7 +65,7 @@ def simulate(patients: int, days: int, protocol: str, seed: int, out: Path) -> N
         raise SystemExit(1)
 
 
-def _enroll(owned: dict[str, Phone], protocol: str, now: datetime) -> None:
+def _enroll(owned: dict[str, Phone], protocol: str, discharged_over: int, now: datetime) -> None:
     with transaction() as session:
         campaign = create_campaign(session, "simulation", protocol, now)
         for place, number in enumerate(owned):
@@ -77,7 +77,7 @@ def _enroll(owned: dict[str, Phone], protocol: str, now: datetime) -> None:
                 date_of_birth=date(1955, 1, 1),
                 timezone=zone,
                 state=state,
-                anchor=now.date(),
+                anchor=now.date() - timedelta(days=place % (discharged_over + 1)),
             )
             enroll(session, campaign, new, now)
 
@@ -175,7 +175,8 @@ if __name__ == "__main__":
     parser.add_argument("--patients", type=int, required=True)
     parser.add_argument("--days", type=int, required=True)
     parser.add_argument("--protocol", required=True)
+    parser.add_argument("--discharged-over", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    simulate(given.patients, given.days, given.protocol, given.seed, given.out)
+    simulate(given.patients, given.days, given.protocol, given.discharged_over, given.seed, given.out)

@@ -13,6 +13,7 @@ from care.campaigns.plan import appointment_contact, contacts_of, move
 from care.campaigns.service import CampaignInvalid, EnrollmentConflict
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind, StopEvent
+from care.patients.model import Place
 from care.storage.tables import (
     Campaign,
     CampaignState,
@@ -115,15 +116,25 @@ def reanchor(session: Session, enrollment: Enrollment, anchor: date, actor: str,
     _must_run(enrollment)
     enrollment.anchor = anchor
     campaign, patient = session.get_one(Campaign, enrollment.campaign_id), session.get_one(Patient, enrollment.patient_id)
-    for contact in _planned(session, enrollment):
-        move(contact, campaign, patient, enrollment)
-        if contact.not_after <= at:
-            contact.state, contact.skipped_because, contact.next_at, contact.held_next_at = ContactState.SKIPPED, "moved", None, None
+    _move_planned(session, campaign, patient, enrollment, at)
     if enrollment.protocol_version == knowledge().protocols[campaign.protocol].version:
         _add_missing(session, campaign, patient, enrollment, at)
     session.flush()
     record(session, actor=actor, action="enrollment_moved", subject=enrollment.patient_id, at=at)
     return len(_planned(session, enrollment))
+
+
+def relocate(session: Session, patient: Patient, place: Place, actor: str, at: datetime) -> int:
+    """The patient is in another time zone or state: what is still to come is planned by its hours; how many contacts are planned now."""
+    patient.timezone, patient.state = place.timezone, place.state
+    count = 0
+    for enrollment in session.scalars(select(Enrollment).where(Enrollment.patient_id == patient.id, Enrollment.state == EnrollmentState.ACTIVE)):
+        campaign = session.get_one(Campaign, enrollment.campaign_id)
+        _move_planned(session, campaign, patient, enrollment, at)
+        session.flush()
+        count += len(_planned(session, enrollment))
+    record(session, actor=actor, action="patient_relocated", subject=patient.id, at=at)
+    return count
 
 
 def add_appointment(session: Session, enrollment: Enrollment, visit: datetime, actor: str, at: datetime) -> Contact:
@@ -202,6 +213,14 @@ def _must_run(enrollment: Enrollment) -> None:
 
 def _planned(session: Session, enrollment: Enrollment) -> list[Contact]:
     return list(session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.state == ContactState.PLANNED)))
+
+
+def _move_planned(session: Session, campaign: Campaign, patient: Patient, enrollment: Enrollment, at: datetime) -> None:
+    """Plans again what is still to come; what would be over by then is left out."""
+    for contact in _planned(session, enrollment):
+        move(contact, campaign, patient, enrollment)
+        if contact.not_after <= at:
+            contact.state, contact.skipped_because, contact.next_at, contact.held_next_at = ContactState.SKIPPED, "moved", None, None
 
 
 def _plan_again(session: Session, campaign: Campaign, enrollment: Enrollment, at: datetime) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import phonenumbers
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from care.settings import settings
 
@@ -24,6 +25,27 @@ def normalise_phone(raw: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("not an IANA time zone; write it like America/Chicago") from error
+    return value
+
+
+Zone = Annotated[str, AfterValidator(_known_zone)]
+State = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
+
+
+class Place(BaseModel):
+    """Where a patient is: the time zone, and the two letters of a US state, whose quiet hours then hold as well."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    timezone: Zone
+    state: State | None = None
+
+
 class NewPatient(BaseModel):
     """A patient and the date that follow-up counts from (the discharge)."""
 
@@ -33,8 +55,8 @@ class NewPatient(BaseModel):
     name: str = Field(min_length=1, max_length=120)
     phone: str
     date_of_birth: date
-    timezone: str = Field(default_factory=lambda: settings().site_timezone, description="IANA name; without one the site's.")
-    state: str | None = Field(None, pattern="^[A-Z]{2}$", description="Two letters of a US state, whose quiet hours then hold as well.")
+    timezone: Zone = Field(default_factory=lambda: settings().site_timezone, description="IANA name; without one the site's.")
+    state: State | None = Field(None, description="Two letters of a US state, whose quiet hours then hold as well.")
     carrier: str | None = Field(None, pattern="^[a-z0-9_-]{1,24}$", description="The carrier of the number, where it is known and has a pace of its own.")
     language: str = Field("en", pattern="^(en|es|zh)$")
     sex: str | None = Field(None, pattern="^(female|male|other)$")
@@ -44,15 +66,6 @@ class NewPatient(BaseModel):
     @classmethod
     def _e164(cls, value: str) -> str:
         return normalise_phone(value)
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError("not an IANA time zone; write it like America/Chicago") from error
-        return value
 
     @field_validator("date_of_birth")
     @classmethod

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
@@ -19,7 +20,7 @@ from care.escalations.service import take_over
 from care.knowledge import knowledge
 from care.knowledge.model import StopEvent
 from care.messages.sending import Sender
-from care.patients.model import NewPatient
+from care.patients.model import NewPatient, Place
 from care.storage.columns import Base
 from care.storage.engine import transaction
 from care.storage.tables import (
@@ -153,6 +154,18 @@ def test_a_discharge_that_moved_moves_what_is_still_to_come() -> None:
         operation.reanchor(session, operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1"), date(2026, 2, 20), "tester", NOON)
     assert {row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED} == {"moved"}
     assert min(row.day for row in planned()) >= 10
+
+
+def test_a_patient_who_moved_is_written_to_by_the_hours_of_the_new_place() -> None:
+    patient_id = add_patient()
+    before = planned()
+    with transaction() as session:
+        patient = session.get_one(Patient, patient_id)
+        away = operation.relocate(session, patient, Place(timezone="Asia/Tokyo"), "tester", NOON)
+    assert away == len(planned()) == len(before) - 1  # today's hours are over there
+    assert {row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED} == {"moved"}
+    assert all(time(9) <= row.due_at.astimezone(ZoneInfo("Asia/Tokyo")).time() < time(20) for row in planned())
+    assert [row.next_at for row in planned()] == [row.due_at for row in planned()]
 
 
 @pytest.mark.parametrize(("event", "ended"), [(StopEvent.DEATH, 2), (StopEvent.READMISSION, 2), (StopEvent.WITHDRAWAL, 1)])

@@ -46,6 +46,9 @@ def test_a_campaign_is_run_over_the_api(lead: TestClient) -> None:
     assert lead.post(f"{KNEES}/amend", json={"move_patients": True}).status_code == 422
     later = str(TODAY + timedelta(days=3))
     assert lead.post(f"{KNEES}/patients/r1/move", json={"anchor": later}).json() == {"contacts": len(told)}
+    assert lead.post("/api/v1/patients/r1/place", json={"timezone": "Pacific/Honolulu", "state": "HI"}).json() == {"contacts": len(told)}
+    assert lead.post("/api/v1/patients/r1/place", json={"timezone": "Mars/Olympus"}).status_code == 422
+    assert lead.post("/api/v1/patients/nobody/place", json={"timezone": "Asia/Tokyo"}).status_code == 404
     visit = datetime.now(UTC) + timedelta(days=9)
     assert lead.post(f"{KNEES}/patients/r1/appointments", json={"at": visit.isoformat()}).status_code == 201
     assert lead.post(f"{KNEES}/patients/r1/end", json={"because": "readmission"}).json() == {"enrollments": 1}
