@@ -173,7 +173,8 @@ async def _genuine_form(request: Request) -> dict[str, str]:
         params = parse_qsl((await request.body()).decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError as error:
         raise HTTPException(400, f"more than {_MOST_FIELDS} parameters") from error
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    query = request.scope["query_string"].decode("latin-1")
+    path = request.scope["path"] + (f"?{query}" if query else "")
     try:
         check_signature(
             settings().public,

@@ -20,7 +20,7 @@ from care.texts import scripted
 
 _STRANGER_PAUSE = timedelta(hours=24)
 MAX_BODY = 100_000
-_FEW_ROWS = {"insertmanyvalues_page_size": 8}
+_FEW_ROWS = {"insertmanyvalues_page_size": 10}
 """A longer statement is read by psycopg anew each time: it remembers those of up to 4,096 characters."""
 
 
@@ -35,7 +35,6 @@ class Incoming:
     phone: str | None = None
     patient_id: str | None = None
     media: int = 0
-    not_after: datetime | None = None
     ours: str | None = None
 
 
@@ -54,8 +53,7 @@ def store(session: Session, incoming: Sequence[Incoming]) -> list[Stored]:
     asked = [index for index in indexes if index]
     known = dict(session.execute(select(Patient.phone_index, Patient.id).where(Patient.phone_index.in_(asked))).all()) if asked else {}
     senders = [known.get(index) if index else message.patient_id for message, index in zip(incoming, indexes, strict=True)]
-    rows = [_row(patient_id, message, InboundState.STORED) for patient_id, message in zip(senders, incoming, strict=True) if patient_id]
-    new = _insert_once(session, rows)
+    new = _insert_once(session, [_row(patient_id, message, InboundState.STORED) for patient_id, message in zip(senders, incoming, strict=True) if patient_id])
     return [
         Stored(patient_id, new.pop((message.channel, message.external_id), None)) if patient_id else _store_stranger(session, message)
         for patient_id, message in zip(senders, incoming, strict=True)
@@ -73,13 +71,13 @@ def accept_trigger(
     channel: Channel = Channel.SMS,
 ) -> bool:
     """Queues a turn in which our side speaks first; false where this occurrence was queued before. Nothing is said after `not_after`."""
-    incoming = Incoming(channel, occurrence, "", at, not_after=not_after)
-    return bool(_insert_once(session, [_row(patient_id, incoming, InboundState.ACCEPTED, trigger, contact_id)]))
+    more = {"trigger": trigger, "contact_id": contact_id, "not_after": not_after}
+    return bool(_insert_once(session, [_row(patient_id, Incoming(channel, occurrence, "", at), InboundState.ACCEPTED, **more)]))
 
 
 def note_said(session: Session, patient_id: str, trigger: str, contact_id: str, occurrence: str, at: datetime) -> int | None:
     """Notes, for the dialogue to hear before the patient's next message, that our side spoke; None where this occurrence was noted before."""
-    row = _row(patient_id, Incoming(Channel.SMS, occurrence, "", at), InboundState.SAID, trigger, contact_id)
+    row = _row(patient_id, Incoming(Channel.SMS, occurrence, "", at), InboundState.SAID, trigger=trigger, contact_id=contact_id)
     return next(iter(_insert_once(session, [row]).values()), None)
 
 
@@ -88,20 +86,18 @@ def storable(body: str) -> str:
     return body.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")[:MAX_BODY]
 
 
-def _row(patient_id: str, incoming: Incoming, state: InboundState, trigger: str | None = None, contact_id: str | None = None) -> dict[str, Any]:
+def _row(patient_id: str, incoming: Incoming, state: InboundState, **more: Any) -> dict[str, Any]:
     return {
         "patient_id": patient_id,
         "channel": incoming.channel,
         "external_id": incoming.external_id,
-        "trigger": trigger,
-        "contact_id": contact_id,
         "body": storable(incoming.body),
         "media": incoming.media,
         "ours": incoming.ours,
         "received_at": incoming.received_at,
-        "not_after": incoming.not_after,
         "state": state,
         "attempts": 0,
+        **more,
     }
 
 
