@@ -35,7 +35,7 @@ _QUEUES = ("turns", "polls", "campaigns", "upkeep", "sms", "warnings")
 _AT_ONCE, _PAUSE_S = 20, 0.05
 _TURNS = 3
 """Each way is measured as often, in turn, so that a slow minute of the machine falls on both."""
-_LONGEST_S = 1800.0
+_LONGEST_S, _RECEIPTS_S = 1800.0, 60.0
 _TEXT = "I walked {} steps to the shop and back, my knee is a bit stiff today"
 """Each message's is its own, so that the rules read every one of them."""
 _progress = Console(stderr=True)
@@ -144,6 +144,9 @@ def _hold_workers() -> None:
         workers.control.cancel_consumer(queue, reply=True)
     while any((workers.control.inspect().active() or {}).values()):
         time.sleep(_PAUSE_S)
+    ends = time.monotonic() + _RECEIPTS_S
+    while _receipts_come() and time.monotonic() < ends:
+        time.sleep(_PAUSE_S)
 
 
 @contextmanager
@@ -164,6 +167,12 @@ def _bare_server() -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def _receipts_come() -> bool:
+    """Whether the campaign's delivery receipts are still on their way to the web process."""
+    with transaction() as session:
+        return bool(session.scalar(select(exists().where(Outbound.state.in_((OutboundState.ACCEPTED, OutboundState.SENT))))))
 
 
 def _stored() -> int:
