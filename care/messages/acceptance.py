@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, load_only
 
 from care.acuity import Acuity
 from care.escalations.service import Cause, raise_escalation
+from care.messages.conversation import lock_conversations
 from care.messages.inbox import Incoming, accept_trigger, store
 from care.messages.on_acceptance import JOIN_WINDOW, joined, obey_keyword, raise_red_flags, wanted_keyword
 from care.patients.context import clinical_contexts
@@ -33,7 +34,6 @@ _OF_MESSAGE = load_only(
     Inbound.id, Inbound.patient_id, Inbound.channel, Inbound.body, Inbound.ours, Inbound.received_at, Inbound.state, Inbound.flagged, Inbound.handled_at
 )
 _OF_PATIENT = load_only(Patient.id, Patient.date_of_birth, Patient.sex, Patient.language, Patient.timezone)
-_OF_CONVERSATION = load_only(Conversation.patient_id, Conversation.channel, Conversation.sender)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def accept_stored(session: Session, patient_ids: Collection[str], *, wait: bool 
     patients = {each.id: each for each in session.scalars(select(Patient).options(_OF_PATIENT).where(Patient.id.in_(writers)))}
     contexts = clinical_contexts(session, {patient_id: (patients[patient_id], message.received_at) for patient_id, message in writers.items()})
     own = {message.id: _read(message.body, contexts[message.patient_id]) for message in waiting}  # before the rows are locked: this takes longest
-    held = _conversations(session, writers, wait=wait)
+    held = {each.patient_id: each for each in lock_conversations(session, writers, skip_locked=not wait)}  # one message after another
     still = set(session.scalars(select(Inbound.id).where(Inbound.patient_id.in_(held), Inbound.state == InboundState.STORED)))
     before = _lately(session, waiting)
     done = []
@@ -157,12 +157,6 @@ def _stored(session: Session, patient_ids: Collection[str]) -> list[Inbound]:
         if number[message.patient_id] <= _MOST_AT_ONCE:
             found.append(message)
     return found
-
-
-def _conversations(session: Session, patient_ids: Collection[str], *, wait: bool) -> dict[str, Conversation]:
-    """The conversations, locked: each patient's messages are accepted one after another."""
-    asked = select(Conversation).options(_OF_CONVERSATION).where(Conversation.patient_id.in_(patient_ids)).order_by(Conversation.patient_id)
-    return {each.patient_id: each for each in session.scalars(asked.with_for_update(skip_locked=not wait))}
 
 
 def _lately(session: Session, messages: Sequence[Inbound]) -> defaultdict[str, list[Inbound]]:

@@ -1,15 +1,16 @@
-"""A patient's messages, both ways, as people read them."""
+"""A patient's conversation: its messages, both ways, as people read them, and its row, which whoever accepts or sends locks."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
-from care.storage.tables import Inbound, Outbound
+from care.storage.tables import Conversation, Inbound, Outbound
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,10 @@ def _from_patient(row: Inbound) -> Line:
 
 def _to_patient(row: Outbound) -> Line:
     return Line(f"out{row.id}", row.author, row.body, row.created_at, row.channel, row.state, row.quick_replies)
+
+
+def lock_conversations(session: Session, patient_ids: Collection[str], *, skip_locked: bool = False) -> Sequence[Conversation]:
+    """The patients' rows, locked in the same order by all, without the dialogue's state."""
+    asked = select(Conversation).options(load_only(Conversation.patient_id, Conversation.channel, Conversation.sender))
+    locked = asked.where(Conversation.patient_id.in_(patient_ids)).order_by(Conversation.patient_id).with_for_update(skip_locked=skip_locked)
+    return session.scalars(locked).all()

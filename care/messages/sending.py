@@ -21,11 +21,12 @@ from care.acuity import Acuity
 from care.clock import Clock
 from care.escalations.service import Cause, raise_escalation
 from care.messages import breaker
+from care.messages.conversation import lock_conversations
 from care.messages.pool import leave_full_number, sticky_number
 from care.messages.twilio_errors import ErrorClass, handling
 from care.patients.consent import consent_statuses, record_consent
 from care.storage.engine import transaction
-from care.storage.tables import Breaker, Channel, Conversation, Inbound, InboundState, Outbound, OutboundState, Patient
+from care.storage.tables import Breaker, Channel, Inbound, InboundState, Outbound, OutboundState, Patient
 
 log = structlog.get_logger()
 
@@ -33,7 +34,6 @@ OPEN = (OutboundState.PENDING, OutboundState.SENDING, OutboundState.UNKNOWN)
 _UNANSWERED_TRIES = 5
 _TOO_LONG_FOR_SAFETY = timedelta(minutes=1)
 _OF_PATIENT = load_only(Patient.id, Patient.phone, Patient.number_problem)
-_OF_CONVERSATION = load_only(Conversation.patient_id, Conversation.sender)
 
 
 class SmsRefused(Exception):
@@ -129,7 +129,7 @@ class Sender:
             taken += sum(bool(answer.external_id) for _, answer in answers)
             with transaction() as session:
                 # In the order that acceptance locks in: a refusal kept below takes the audit's lock.
-                _lock_conversations(session, [claim.patient_id for claim, _ in answers])
+                lock_conversations(session, [claim.patient_id for claim, _ in answers])
                 self._keep(session, answers)
                 session.flush()
                 claims = self._claim_each(session, [*(claim.patient_id for claim, _ in answers), *settled])
@@ -183,7 +183,7 @@ class Sender:
         """The row to act on next of each patient who has one."""
         if not patient_ids:
             return []
-        conversations = _lock_conversations(session, patient_ids, skip_locked=len(patient_ids) > 1)
+        conversations = lock_conversations(session, patient_ids, skip_locked=len(patient_ids) > 1)
         waiting: dict[str, list[Outbound]] = {conversation.patient_id: [] for conversation in conversations}
         opened = select(Outbound).where(Outbound.patient_id.in_(waiting), Outbound.channel == Channel.SMS, Outbound.state.in_(OPEN)).order_by(Outbound.id)
         for row in session.scalars(opened):
@@ -304,11 +304,6 @@ class Sender:
     def _tell(self, session: Session, row: Outbound, summary: str, acuity: Acuity, why: str = "not_sent") -> None:
         cause = Cause(f"{why}:{row.id}:{row.attempts}", "not_sent", acuity, summary, row.inbound_id)
         raise_escalation(session, row.patient_id, cause, self._clock.now())
-
-
-def _lock_conversations(session: Session, patient_ids: Sequence[str], *, skip_locked: bool = False) -> Sequence[Conversation]:
-    asked = select(Conversation).options(_OF_CONVERSATION).where(Conversation.patient_id.in_(patient_ids)).order_by(Conversation.patient_id)
-    return session.scalars(asked.with_for_update(skip_locked=skip_locked)).all()
 
 
 def _redelivery(row: Outbound) -> bool:
