@@ -199,6 +199,7 @@ def simulate(
         float, typer.Option(help="How many seconds pass for the service in one real second: at 1440 a day takes a minute.", min=1, max=3600)
     ] = 1440,
     protocol: Annotated[str, typer.Option(help="The protocol it follows.")] = "knee_replacement",
+    spread_minutes: Annotated[int, typer.Option(help="Over how much of the day the campaign spreads its contacts.", min=0, max=480)] = 60,
     discharged_over: Annotated[
         int,
         typer.Option(help="Discharges lie on so many days before the start as well, as in a programme that has run a while.", min=0),
@@ -212,7 +213,7 @@ def simulate(
 
     variables = {"AFTERCARE_CLOCK_SPEED": f"{speed:g}", "AFTERCARE_SMS_PER_SECOND": "1000", "AFTERCARE_DATABASE_URL": database}
     arguments = ["--patients", str(patients), "--days", str(days), "--protocol", protocol, "--seed", str(seed), "--out", str(out.resolve())]
-    arguments += ["--discharged-over", str(discharged_over)]
+    arguments += ["--spread-minutes", str(spread_minutes), "--discharged-over", str(discharged_over)]
     with throwaway_service(**variables) as environment:
         print(run_in(environment, "aftercare.simulate.run", *arguments), end="")
 

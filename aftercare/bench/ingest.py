@@ -32,12 +32,15 @@ from workers.app import app as workers
 
 _CONNECTIONS = 64
 _QUEUES = ("turns", "polls", "campaigns", "upkeep", "sms", "warnings")
-_AT_ONCE, _PAUSE_S = 20, 0.05
+_AT_ONCE, _BETWEEN_S, _PAUSE_S = 20, 0.1, 0.05
+"""How often it is looked at whether the campaign is out, in patients' answers, and the seconds between two of those; how often all else is looked at."""
 _TURNS = 3
 """Each way is measured as often, in turn, so that a slow minute of the machine falls on both."""
 _LONGEST_S, _RECEIPTS_S = 1800.0, 60.0
 _TEXT = "I walked {} steps to the shop and back, my knee is a bit stiff today"
 """Each message's is its own, so that the rules read every one of them."""
+_CONSENT = "YES"
+"""What a patient answers to a campaign's first message; each begins a check-in."""
 _progress = Console(stderr=True)
 
 
@@ -71,7 +74,9 @@ def measure(webhooks: int, contacts: int) -> IngestBench:
     with _bare_server() as bare_port:
         for turn in range(_TURNS):
             before, began = _stored(), time.monotonic()
-            ours_s += asyncio.run(post_all(port, [_request(port, sender) for sender in range(turn * each, (turn + 1) * each)], _CONNECTIONS))
+            ours_s += asyncio.run(
+                post_all(port, [_request(port, sender, _TEXT.format(sender)) for sender in range(turn * each, (turn + 1) * each)], _CONNECTIONS)
+            )
             if _stored() - before != each:
                 raise RuntimeError(f"{each} webhooks were answered, {_stored() - before} messages stored")
             while _unread():
@@ -79,7 +84,7 @@ def measure(webhooks: int, contacts: int) -> IngestBench:
                     raise TimeoutError(f"messages are stored and not accepted after {_LONGEST_S:g} s")
                 time.sleep(_PAUSE_S)
             read_s += time.monotonic() - began
-            bare_s += asyncio.run(post_all(bare_port, [_request(bare_port, sender) for sender in range(each)], _CONNECTIONS))
+            bare_s += asyncio.run(post_all(bare_port, [_request(bare_port, sender, _TEXT.format(sender)) for sender in range(each)], _CONNECTIONS))
     ours, bare = _TURNS * each / ours_s, _TURNS * each / bare_s
     return IngestBench(
         database=settings().database.partition(":")[0],
@@ -96,15 +101,15 @@ def measure(webhooks: int, contacts: int) -> IngestBench:
 
 
 async def _during_campaign(port: int, cohort: int) -> list[float]:
-    """The seconds that each webhook took until the campaign's last message was handed to Twilio. The last of the cohort write first."""
+    """The seconds that each webhook took until the campaign's last message was handed to Twilio. Patients agree, one after the other."""
     seconds: list[float] = []
-    senders = itertools.cycle(reversed(range(cohort)))
+    senders = itertools.cycle(range(cohort))
     began = time.monotonic()
     await asyncio.to_thread(start_outreach)
     while await asyncio.to_thread(_going_out):
         if time.monotonic() - began > _LONGEST_S:
             raise TimeoutError(f"the campaign is not out after {_LONGEST_S:g} s")
-        seconds += await post_each(port, [_request(port, each) for each in itertools.islice(senders, _AT_ONCE)], _PAUSE_S)
+        seconds += await post_each(port, [_request(port, each, _CONSENT) for each in itertools.islice(senders, _AT_ONCE)], _BETWEEN_S)
     return seconds
 
 
@@ -118,7 +123,7 @@ def _going_out() -> bool:
         return bool(session.scalar(select(or_(due, unsent))))
 
 
-def _request(port: int, sender: int) -> bytes:
+def _request(port: int, sender: int, words: str) -> bytes:
     """A webhook as Twilio posts it, of its own MessageSid."""
     sid, token = account_of(settings())
     fields = {
@@ -126,7 +131,7 @@ def _request(port: int, sender: int) -> bytes:
         "AccountSid": sid,
         "From": phone(sender),
         "To": settings().our_numbers[0],
-        "Body": _TEXT.format(sender),
+        "Body": words,
         "NumMedia": "0",
     }
     body = urlencode(fields).encode()

@@ -21,7 +21,7 @@ from aftercare.commands.up import running_state
 from aftercare.simulate.account import Outage, account
 from aftercare.simulate.phones import Behaviour, Phone, phones
 from aftercare.simulate.report import write_report
-from care.campaigns.service import create_campaign, enroll
+from care.campaigns.service import campaign_named, create_campaign, enroll
 from care.clock import service_clock
 from care.patients.model import NewPatient
 from care.settings import settings
@@ -35,9 +35,14 @@ _PLACES = [
     ("America/Los_Angeles", "CA"),
     ("America/New_York", "RI"),
     ("Pacific/Honolulu", "HI"),
+    ("Pacific/Guam", "GU"),
+    ("Asia/Shanghai", None),
+    ("Europe/Madrid", None),
 ]
+_CAMPAIGN = "simulation"
 _LOOK_S = 0.2
-_SETTLES_S, _LONGEST_SETTLING_S = 20.0, 180.0
+_SETTLES_S, _LONGEST_SETTLING_S = 20.0, 900.0
+_ENROLLED_AT_ONCE = 500
 _OUTAGE_HOURS = 4
 _TWILIO_OUT_DAY, _WORKERS_OUT_DAY = 0.3, 0.6
 """When each outage begins, as a share of the simulation."""
@@ -45,11 +50,15 @@ _WORKERS = ("worker", "sender", "beat")
 _progress = Console(stderr=True)
 
 
-def simulate(patients: int, days: int, protocol: str, discharged_over: int, seed: int, out: Path) -> None:
+def simulate(patients: int, days: int, protocol: str, spread_minutes: int, discharged_over: int, seed: int, out: Path) -> None:
     """Enrolls the patients, lets their phones answer for so many days, then judges every message."""
     owned = phones(patients, seed)
     began = service_clock().now()
-    _enroll(owned, protocol, discharged_over, began)
+    with transaction() as session:
+        create_campaign(session, _CAMPAIGN, protocol, began, spread_minutes=spread_minutes)
+    placed = list(enumerate(owned))
+    for first in range(0, patients, _ENROLLED_AT_ONCE):
+        _enroll(placed[first : first + _ENROLLED_AT_ONCE], discharged_over)
     ends = began + timedelta(days=days)
     outages = [
         Outage("Twilio", began + (ends - began) * _TWILIO_OUT_DAY, began + (ends - began) * _TWILIO_OUT_DAY + timedelta(hours=_OUTAGE_HOURS)),
@@ -65,10 +74,10 @@ def simulate(patients: int, days: int, protocol: str, discharged_over: int, seed
         raise SystemExit(1)
 
 
-def _enroll(owned: dict[str, Phone], protocol: str, discharged_over: int, now: datetime) -> None:
+def _enroll(placed: list[tuple[int, str]], discharged_over: int) -> None:
     with transaction() as session:
-        campaign = create_campaign(session, "simulation", protocol, now)
-        for place, number in enumerate(owned):
+        campaign, now = campaign_named(session, _CAMPAIGN), service_clock().now()
+        for place, number in placed:
             zone, state = _PLACES[place % len(_PLACES)]
             new = NewPatient(
                 reference=f"sim-{place}",
@@ -175,8 +184,9 @@ if __name__ == "__main__":
     parser.add_argument("--patients", type=int, required=True)
     parser.add_argument("--days", type=int, required=True)
     parser.add_argument("--protocol", required=True)
+    parser.add_argument("--spread-minutes", type=int, required=True)
     parser.add_argument("--discharged-over", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    simulate(given.patients, given.days, given.protocol, given.discharged_over, given.seed, given.out)
+    simulate(given.patients, given.days, given.protocol, given.spread_minutes, given.discharged_over, given.seed, given.out)
