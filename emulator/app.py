@@ -23,7 +23,7 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, Field
 from twilio.request_validator import RequestValidator
 
-from emulator.store import Ledger, Sms
+from emulator.store import QUEUED, Ledger, Sms
 
 _STATIC = Path(__file__).parent / "static"
 _CSP = "default-src 'self'; frame-ancestors 'none'"
@@ -233,7 +233,7 @@ def create_app(account: Account, ledger: Ledger) -> FastAPI:
             raise _twilio_error(503, 20503, "Service unavailable")
         if refusal := emulator.fault(to, *_REFUSALS):
             raise _twilio_error(*_REFUSALS[refusal.kind])
-        sms = ledger.add("outbound-api", sender, to, body, "queued", callback)
+        sms = ledger.add("outbound-api", sender, to, body, QUEUED, callback)
         emulator.later(emulator.play_receipts(sms))
         if emulator.fault(to, "accepted_no_answer"):
             return _DroppedConnection()
@@ -341,9 +341,10 @@ def _moment(text: str) -> datetime | None:
 
 def _resource(account: Account, sms: Sms) -> dict[str, Any]:
     stamp = format_datetime(sms.created)
+    sent = None if sms.status == QUEUED else stamp
     return {
         "sid": sms.sid, "account_sid": account.sid, "messaging_service_sid": None, "to": sms.recipient, "from": sms.sender, "body": sms.body,
         "status": sms.status, "direction": sms.direction, "num_segments": "1", "num_media": str(sms.media), "error_code": sms.error_code, "error_message": None,
-        "date_created": stamp, "date_sent": stamp, "date_updated": stamp, "price": None, "price_unit": "USD", "api_version": "2010-04-01",
+        "date_created": stamp, "date_sent": sent, "date_updated": stamp, "price": None, "price_unit": "USD", "api_version": "2010-04-01",
         "uri": f"/2010-04-01/Accounts/{account.sid}/Messages/{sms.sid}.json", "subresource_uris": {},
     }  # fmt: skip

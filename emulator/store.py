@@ -11,7 +11,12 @@ from uuid import uuid4
 
 _SCHEMA = """CREATE TABLE IF NOT EXISTS messages (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, sid TEXT UNIQUE, direction TEXT, sender TEXT, recipient TEXT, body TEXT, status TEXT,
-  error_code INTEGER, callback TEXT, media INTEGER, created TEXT)"""
+  error_code INTEGER, callback TEXT, media INTEGER, created TEXT);
+CREATE INDEX IF NOT EXISTS by_recipient ON messages (recipient);
+CREATE INDEX IF NOT EXISTS by_sender ON messages (sender);
+"""
+QUEUED = "queued"
+"""The status of a message that has no date of sending yet."""
 
 
 @dataclass
@@ -39,7 +44,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute(_SCHEMA)
+        self._db.executescript(_SCHEMA)
 
     def add(self, direction: str, sender: str, recipient: str, body: str, status: str, callback: str | None = None, media: int = 0) -> Sms:
         """Stores a new message."""
@@ -64,9 +69,12 @@ class Ledger:
         return next(iter(self._select("sid=?", (sid,))), None)
 
     def find(self, to: str = "", sender: str = "", after: datetime | None = None, before: datetime | None = None) -> list[Sms]:
-        """Messages by Twilio's filters, the newest first."""
+        """Messages by Twilio's filters, the newest first. What is queued was not sent at any date."""
         where = ["1=1"]
         values: list[str] = []
+        if after or before:
+            where.append("status<>?")
+            values.append(QUEUED)
         for clause, value in (
             ("recipient=?", to),
             ("sender=?", sender),

@@ -2,47 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
 
 from sqlalchemy import or_, select
 
 from care.clock import Clock
-from care.messages.acceptance import accept
-from care.messages.inbox import Incoming
+from care.messages.acceptance import accept_waiting
+from care.messages.inbox import Incoming, store
 from care.messages.receipts import Told, take_receipt
 from care.messages.sending import SmsUnanswered
 from care.messages.twilio_gateway import TwilioGateway
-from care.storage.engine import transaction
-from care.storage.tables import Channel, Outbound, OutboundState
+from care.storage.crypto import blind_index
+from care.storage.engine import reading, transaction
+from care.storage.tables import Channel, Heartbeat, Inbound, Outbound, OutboundState, Patient
 
-_WINDOW = timedelta(hours=2)
+_OVERLAP = timedelta(hours=2)
+"""Twilio's list may show a message late."""
+_READ_AT_ONCE, _STORED_AT_ONCE = 500, 20
+_POLLED = "sms.polled"
 _RECEIPT_LATE, _RECEIPT_GIVEN_UP = timedelta(minutes=10), timedelta(hours=48)
 _ASKED_AT_ONCE, _ASK_AGAIN = 50, timedelta(minutes=30)
 
 
 def poll(gateway: TwilioGateway, clock: Clock) -> list[str]:
-    """Accepts every inbound message of the last two hours that is not stored; the patients who now have a turn waiting.
+    """Stores every message of our patients since two hours before the last poll that came to its end, however long ago, that is not stored, and accepts them;
+    the patients who now have a turn waiting.
 
-    Raises `SmsUnanswered` where Twilio's list is away; the next poll's window overlaps this one's.
+    Raises `SmsUnanswered` where Twilio's list is away; the next poll begins where this one did.
     """
+    began = datetime.now(UTC)
+    with reading() as session:
+        last = session.get(Heartbeat, _POLLED)
+    listed, missing = gateway.received((last.at if last else began) - _OVERLAP), list[Any]()
+    while some := list(islice(listed, _READ_AT_ONCE)):
+        missing += _not_stored(some)
+    missing.sort(key=lambda message: message.date_created or began)
     waiting = []
-    for message in sorted(gateway.received(datetime.now(UTC) - _WINDOW), key=lambda each: each.date_created or datetime.now(UTC)):
+    for first in range(0, len(missing), _STORED_AT_ONCE):
         with transaction() as session:
-            accepted = accept(
-                session,
-                Incoming(
-                    Channel.SMS,
-                    str(message.sid),
-                    message.body or "",
-                    clock.now(),
-                    phone=str(message.from_),
-                    media=int(message.num_media or 0),
-                    ours=str(message.to),
-                ),
-            )
-        if accepted:
-            waiting.append(accepted.patient_id)
-    return waiting
+            stored = store(session, [_incoming(message, clock.now()) for message in missing[first : first + _STORED_AT_ONCE]])
+        waiting += [each.patient_id for each in accept_waiting([each.patient_id for each in stored if each.patient_id])]
+    with transaction() as session:
+        session.merge(Heartbeat(name=_POLLED, at=began))
+    return list(dict.fromkeys(waiting))
+
+
+def _not_stored(listed: Sequence[Any]) -> list[Any]:
+    """Those of Twilio's messages that are of our patients and not in the database. A number nobody knows gets its answer by webhook or not at all."""
+    indexes = {str(message.sid): blind_index(str(message.from_)) for message in listed}
+    with reading() as session:
+        stored = set(session.scalars(select(Inbound.external_id).where(Inbound.channel == Channel.SMS, Inbound.external_id.in_(indexes))))
+        known = set(session.scalars(select(Patient.phone_index).where(Patient.phone_index.in_(set(indexes.values())))))
+    return [message for message in listed if str(message.sid) not in stored and indexes[str(message.sid)] in known]
+
+
+def _incoming(message: Any, now: datetime) -> Incoming:
+    ours, media = str(message.to), int(message.num_media or 0)
+    return Incoming(Channel.SMS, str(message.sid), message.body or "", now, phone=str(message.from_), media=media, ours=ours)
 
 
 def ask_for_receipts(gateway: TwilioGateway, clock: Clock) -> int:

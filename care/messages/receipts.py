@@ -60,6 +60,8 @@ class Told:
 def take_usual_receipts(session: Session, receipts: Sequence[Told]) -> list[bool]:
     """Keeps, in a statement a status, those of messages that are known under their sid and go forward; false for every other, which needs `take_receipt`."""
     moved: set[tuple[str, str | None, OutboundState]] = set()
+    # In the order that the sender locks in.
+    session.execute(select(Outbound.id).where(Outbound.reference.in_([told.reference for told in receipts])).order_by(Outbound.id).with_for_update()).all()
     states = [_STATES.get(told.status) for told in receipts]
     for state in sorted({state for state in states if state is not None and state not in _BAD_ENDS}, key=_RANK.__getitem__):
         sids = {told.reference: told.external_id for told, each in zip(receipts, states, strict=True) if each is state}

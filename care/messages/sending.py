@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 OPEN = (OutboundState.PENDING, OutboundState.SENDING, OutboundState.UNKNOWN)
 _UNANSWERED_TRIES = 5
+_SILENT_AFTER, _SILENCE = 5, 503
+"""After so many messages without an answer, and none with one, Twilio is taken to be away, as if it had refused with this code."""
 _TOO_LONG_FOR_SAFETY = timedelta(minutes=1)
 _OF_PATIENT = load_only(Patient.id, Patient.phone, Patient.number_problem)
 
@@ -54,7 +56,6 @@ class SentSms:
 
     external_id: str
     body: str
-    sent_at: datetime
 
 
 class SmsGateway(Protocol):
@@ -66,8 +67,8 @@ class SmsGateway(Protocol):
         """Hands one message over, from our number `sender`; its sid. Raises `SmsRefused`, `SmsUnanswered`."""
         ...
 
-    def listed(self, to: str, since: datetime) -> list[SentSms]:
-        """What Twilio holds to this number since then. Raises `SmsUnanswered`."""
+    def listed(self, to: str) -> list[SentSms]:
+        """The newest of what Twilio holds to this number. Raises `SmsUnanswered`."""
         ...
 
 
@@ -156,10 +157,12 @@ class Sender:
             return _Answer()
 
     def _keep(self, session: Session, answers: Sequence[tuple[_Claim, _Answer]]) -> None:
-        """Writes down what became of each message."""
+        """Writes down what became of each message. Its receipt may come meanwhile, or have come before the answer: the rows are locked, in the order that
+        receipts lock in."""
+        session.execute(select(Outbound.id).where(Outbound.id.in_([claim.row_id for claim, _ in answers])).order_by(Outbound.id).with_for_update()).all()
         taken = {claim.row_id: answer.external_id for claim, answer in answers if answer.external_id}
         if taken:
-            state = case((Outbound.state.in_(OPEN), OutboundState.ACCEPTED), else_=Outbound.state)  # a receipt may have come before the answer
+            state = case((Outbound.state.in_(OPEN), OutboundState.ACCEPTED), else_=Outbound.state)
             session.execute(
                 update(Outbound)
                 .where(Outbound.id.in_(taken))
@@ -178,6 +181,19 @@ class Sender:
                 row.state, row.lease_until, row.attempts = OutboundState.PENDING, None, row.attempts - 1
             elif row.state is OutboundState.SENDING:
                 row.state, row.next_at, row.lease_until = OutboundState.UNKNOWN, datetime.now(UTC), None
+        if any(not answer.external_id and answer.refused is None and not answer.held_back for _, answer in answers):
+            self._hold_if_silent(session)
+
+    def _hold_if_silent(self, session: Session) -> None:
+        """Holds the queue where Twilio answers none any more: each message would be tried to no end."""
+        unanswered = select(Outbound.sent_at).where(Outbound.state == OutboundState.UNKNOWN).order_by(Outbound.sent_at.desc()).limit(_SILENT_AFTER)
+        silent = session.scalars(unanswered).all()
+        if len(silent) < _SILENT_AFTER:
+            return
+        answered = select(Outbound.id).where(Outbound.external_id.is_not(None), Outbound.sent_at >= silent[-1]).limit(1)
+        if session.scalar(answered) is None:
+            breaker.trip(session, _SILENCE)
+            log.error("sms_held", code=_SILENCE)
 
     def _claim_each(self, session: Session, patient_ids: Sequence[str]) -> list[_Claim]:
         """The row to act on next of each patient who has one."""
@@ -227,7 +243,7 @@ class Sender:
                 row.error_code = patient.number_problem
                 self._give_up(session, row)
                 continue
-            if opened is not None and breaker.holds(opened):
+            if opened is not None and breaker.holds(opened) and not (row.safety and opened.code == _SILENCE):
                 if row.safety:
                     self._tell(session, row, f"SMS is held (Twilio's code {opened.code}) and a safety message waits: phone the patient.", Acuity.URGENT, "held")
                 continue
@@ -244,24 +260,28 @@ class Sender:
         return None
 
     def _reconcile(self, claim: _Claim) -> bool:
-        """Looks an unknown message up in Twilio's list; true where its fate is settled or it may be sent again."""
+        """Looks an unknown message up in Twilio's list; true where its fate is settled or it may be sent again.
+
+        Where Twilio has not got it for a while it is sent again. Where the list is away too nobody can know: a routine message waits, a safety message is sent
+        once more and a person is told.
+        """
         now = datetime.now(UTC)
         try:
-            listed = self._gateway.listed(claim.to, now - timedelta(hours=2))
+            listed = self._gateway.listed(claim.to)
         except SmsUnanswered:
-            return False
+            listed = None
         with transaction() as session:
-            row = session.get_one(Outbound, claim.row_id)
+            row = session.get_one(Outbound, claim.row_id, with_for_update=True)
             if row.state is not OutboundState.UNKNOWN:
                 return True
             ours = set(session.scalars(select(Outbound.external_id).where(Outbound.patient_id == row.patient_id)).all())
-            match = next((sms for sms in listed if sms.body == claim.body and sms.external_id not in ours), None)
+            match = next((sms for sms in listed or () if sms.body == claim.body and sms.external_id not in ours), None)
             if match is not None:
                 _taken(row, match.external_id)
                 return True
             doubt_since = row.lease_until or now
             row.lease_until = doubt_since
-            if now - doubt_since < self._policy.doubt:
+            if now - doubt_since < self._policy.doubt or (listed is None and (row.resent or not row.safety)):
                 return False
             if row.safety and not row.resent:
                 row.resent = True
@@ -283,7 +303,7 @@ class Sender:
         if how.kind is ErrorClass.FULL:
             leave_full_number(session, row.patient_id, self._gateway.numbers, code)
         wait = how.wait(row.attempts)
-        if wait is not None:
+        if wait is not None and (row.not_after is None or self._clock.now() + wait < row.not_after):
             row.state, row.next_at = OutboundState.PENDING, datetime.now(UTC) + wait * random.uniform(1, 1.3)  # noqa: S311
             if row.safety and wait >= _TOO_LONG_FOR_SAFETY:
                 self._tell(session, row, f"A safety message waits. {how.told} (code {code}). Phone the patient.", Acuity.URGENT, "waits")

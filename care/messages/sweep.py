@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, true
 from sqlalchemy.orm import Session
 
+from care.messages import breaker
 from care.messages.sending import OPEN
 from care.storage.tables import Channel, Conversation, Inbound, InboundState, Outbound, OutboundState
 
@@ -39,9 +40,12 @@ def waiting_patients(session: Session) -> tuple[list[str], list[str]]:
         .order_by(Inbound.id)
         .limit(_BATCH)
     ).all()
+    opened = breaker.look(session)
+    worth_a_try = or_(Outbound.safety, Outbound.state != OutboundState.PENDING) if opened and breaker.holds(opened) else true()
     sends = session.scalars(
         select(Outbound.patient_id)
         .where(Outbound.channel == Channel.SMS, Outbound.state.in_(OPEN))
+        .where(worth_a_try)
         .where(or_(Outbound.next_at.is_(None), Outbound.next_at <= now))
         .where(or_(Outbound.state != OutboundState.SENDING, Outbound.lease_until <= now))
         .order_by(Outbound.safety.desc(), Outbound.id)

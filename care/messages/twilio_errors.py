@@ -21,19 +21,22 @@ class ErrorClass(StrEnum):
 
 @dataclass(frozen=True)
 class Handling:
-    """`retries`: how long to wait before each further try; `told`: what a coordinator reads when none is left."""
+    """`retries`: how long to wait before each further try, the last as often as `again` says besides; `told`: what a coordinator reads when none is left."""
 
     kind: ErrorClass
     retries: tuple[timedelta, ...]
     told: str
+    again: int = 0
 
     def wait(self, attempts: int) -> timedelta | None:
         """How long after so many tries the next one is due; None where none is left."""
-        return self.retries[attempts - 1] if 0 < attempts <= len(self.retries) else None
+        if 0 < attempts <= len(self.retries):
+            return self.retries[attempts - 1]
+        return self.retries[-1] if self.retries and 0 < attempts <= len(self.retries) + self.again else None
 
 
 _SECOND, _MINUTE, _HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
-_BUSY = Handling(ErrorClass.BUSY, (2 * _SECOND, 4 * _SECOND, 8 * _SECOND, 30 * _SECOND), "Twilio had no room for it")
+_BUSY = Handling(ErrorClass.BUSY, (2 * _SECOND, 4 * _SECOND, 8 * _SECOND, 30 * _SECOND), "Twilio had no room for it", again=240)
 _FULL = Handling(ErrorClass.FULL, (_MINUTE, 5 * _MINUTE, 30 * _MINUTE), "Our number's queue at Twilio is full")
 _DEAD = Handling(ErrorClass.DEAD_NUMBER, (), "The number takes no SMS: correct it or phone")
 _OPTED_OUT = Handling(ErrorClass.OPTED_OUT, (), "The carrier has the patient as opted out: phone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from care.messages.sending import SentSms, SmsRefused, SmsUnanswered
 from care.settings import Settings
 
 _SERVER_ERROR = 500
+_PAGE, _NEWEST = 500, 200
 
 
 class TwilioGateway:
@@ -37,13 +39,13 @@ class TwilioGateway:
             raise SmsUnanswered from error
         return str(message.sid)
 
-    def listed(self, to: str, since: datetime) -> list[SentSms]:
-        """What Twilio holds to this number since then. Raises `SmsUnanswered`."""
-        return [SentSms(str(m.sid), str(m.body), m.date_created or since) for m in self._list(to=to, date_sent_after=since)]
+    def listed(self, to: str) -> list[SentSms]:
+        """The newest of what Twilio holds to this number, also what it has queued, which no date of sending finds. Raises `SmsUnanswered`."""
+        return [SentSms(str(m.sid), str(m.body)) for m in self._stream(to=to, limit=_NEWEST)]
 
-    def received(self, since: datetime) -> list[Any]:
-        """The messages to our numbers since then, as Twilio lists them. Raises `SmsUnanswered`."""
-        return [m for number in self.numbers for m in self._list(to=number, date_sent_after=since) if m.direction == "inbound"]
+    def received(self, since: datetime) -> Iterator[Any]:
+        """The messages to our numbers since then, as Twilio lists them, the newest first, page by page. Raises `SmsUnanswered`."""
+        return (m for number in self.numbers for m in self._stream(to=number, date_sent_after=since) if m.direction == "inbound")
 
     def status(self, sid: str) -> tuple[str, int | None]:
         """What became of a message, and the error's code. Raises `SmsUnanswered`."""
@@ -53,8 +55,8 @@ class TwilioGateway:
             raise SmsUnanswered from error
         return str(message.status), message.error_code
 
-    def _list(self, **filters: Any) -> list[Any]:
+    def _stream(self, **filters: Any) -> Iterator[Any]:
         try:
-            return list(self._client.messages.list(limit=1000, **filters))
+            yield from self._client.messages.stream(page_size=_PAGE, **filters)
         except (TwilioException, requests.RequestException) as error:
             raise SmsUnanswered from error

@@ -55,12 +55,12 @@ class Phone:
         self.references.append(reference)
         error = self.answer(body)
         if error is None or (isinstance(error, SmsUnanswered) and self.keep_when_silent):
-            self.held.append(SentSms(f"SM{len(self.held):032d}", body, NOON))
+            self.held.append(SentSms(f"SM{len(self.held):032d}", body))
         if error:
             raise error
         return self.held[-1].external_id
 
-    def listed(self, to: str, since: datetime) -> list[SentSms]:
+    def listed(self, to: str) -> list[SentSms]:
         return self.held
 
 

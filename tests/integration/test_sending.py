@@ -11,7 +11,7 @@ from care.clock import ManualClock
 from care.messages.acceptance import accept
 from care.messages.inbox import Incoming
 from care.messages.receipts import Told, take_receipt
-from care.messages.sending import Sender, SendPolicy, SmsRefused, SmsUnanswered
+from care.messages.sending import Sender, SendPolicy, SentSms, SmsRefused, SmsUnanswered
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import (
@@ -107,15 +107,81 @@ def test_a_number_that_takes_no_sms_is_not_written_to_again(clock: ManualClock) 
     assert {row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED} == {"number_problem"}
 
 
-def test_what_is_busy_is_tried_again_a_few_times(clock: ManualClock) -> None:
+def test_what_is_busy_is_tried_again_for_as_long_as_it_is_worth_sending(clock: ManualClock) -> None:
     patient = add_patient()
-    _one_reply(patient, clock)
-    phone = refusing(*[20429] * 10)
-    for _ in range(8):
+    row = _one_reply(patient, clock)
+    with transaction() as session:
+        session.get_one(Outbound, row.id).not_after = clock.now() + timedelta(hours=1)
+    phone = refusing(*[20429] * 100)
+    for _ in range(50):
         Sender(phone, clock).run(patient)
         make_due()
-    assert len(phone.senders) == 5
+    assert len(phone.senders) == 50
+    clock.advance(timedelta(hours=1, seconds=1))
+    Sender(phone, clock).run(patient)
+    assert len(phone.senders) == 50
+    assert rows(Outbound)[0].state is OutboundState.CANCELLED
+
+
+def test_an_answer_that_is_refused_for_two_hours_is_told_to_a_person(clock: ManualClock) -> None:
+    patient = add_patient()
+    _one_reply(patient, clock)
+    phone = refusing(*[20429] * 1000)
+    for _ in range(250):
+        Sender(phone, clock).run(patient)
+        make_due()
     assert rows(Outbound)[0].state is OutboundState.FAILED
+    assert [row.reason for row in rows(Escalation)] == ["not_sent"]
+
+
+def test_a_twilio_that_answers_nothing_holds_the_queue_and_warnings_are_tried_all_the_same(clock: ManualClock) -> None:
+    patients = [add_patient(number) for number in range(10)]
+    for number, patient in enumerate(patients):
+        _one_reply(patient, clock, number)
+    phone = Phone(answer=lambda _body: SmsUnanswered(), keep_when_silent=False)
+    for patient in patients:
+        Sender(phone, clock).run(patient)
+    assert len(phone.senders) == 5
+    text_in(patients[9], "crushing chest pain", 99)
+    Sender(phone, clock).run(patients[9])
+    assert len(phone.senders) == 6
+    phone.answer = lambda _body: None
+    make_due()
+    at_once = SendPolicy(doubt=timedelta(0), retry=timedelta(0))
+    for _ in range(2):
+        for patient in patients:
+            Sender(phone, clock, at_once).run(patient)
+    assert len(phone.held) == 11
+    assert rows(Breaker) == []
+
+
+def test_one_answer_in_between_is_no_silence(clock: ManualClock) -> None:
+    patients = [add_patient(number) for number in range(10)]
+    for number, patient in enumerate(patients):
+        _one_reply(patient, clock, number)
+    phone = Phone(answer=lambda body: None if body == "you said hello 4" else SmsUnanswered(), keep_when_silent=False)
+    Sender(phone, clock).run_each(patients)
+    assert len(phone.senders) == 10
+    assert rows(Breaker) == []
+
+
+def test_while_the_list_is_away_too_only_a_warning_is_sent_again_once(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    patients = [add_patient(number) for number in range(2)]
+    text_in(patients[0], "crushing chest pain")
+    _one_reply(patients[1], clock, 2)
+    phone = Phone(answer=lambda _body: SmsUnanswered())
+
+    def away(_to: str) -> list[SentSms]:
+        raise SmsUnanswered
+
+    monkeypatch.setattr(phone, "listed", away)
+    for _ in range(5):
+        for patient in patients:
+            Sender(phone, clock, SendPolicy(doubt=timedelta(0), retry=timedelta(0))).run(patient)
+            make_due()
+    assert [sms.body for sms in phone.held].count(phone.held[0].body) == 2
+    assert len(phone.held) == 3
+    assert any("sent again" in row.summary for row in rows(Escalation))
 
 
 def test_a_provider_that_refuses_everything_holds_the_queue_and_is_tried_once_a_minute(clock: ManualClock) -> None:

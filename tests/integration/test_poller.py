@@ -1,0 +1,106 @@
+"""What no webhook brought is found in Twilio's list, however long we were away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import update
+
+from care.clock import ManualClock
+from care.messages.poller import poll
+from care.messages.sending import SmsUnanswered
+from care.messages.twilio_gateway import TwilioGateway
+from care.storage.engine import transaction
+from care.storage.tables import Escalation, Heartbeat, Inbound, InboundState, Stranger
+from tests.conftest import add_patient
+from tests.integration.parties import rows
+
+pytestmark = pytest.mark.usefixtures("database")
+OURS = "+15550100000"
+
+
+@dataclass
+class Listed:
+    """A message as Twilio's list has it."""
+
+    sid: str
+    from_: str
+    body: str
+    date_created: datetime
+    to: str = OURS
+    num_media: str = "0"
+
+
+@dataclass
+class TwilioList:
+    """Twilio's list of what came in, the newest first."""
+
+    messages: list[Listed] = field(default_factory=list)
+    away: bool = False
+
+    def received(self, since: datetime) -> Iterator[Any]:
+        if self.away:
+            raise SmsUnanswered
+        yield from sorted((each for each in self.messages if each.date_created >= since), key=lambda each: each.date_created, reverse=True)
+
+    def polled(self, clock: ManualClock) -> list[str]:
+        return poll(cast(TwilioGateway, self), clock)
+
+
+def ago(**much: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**much)
+
+
+def phone_of(number: int) -> str:
+    return f"+1555010{number:04d}"
+
+
+def were_away_since(moment: datetime) -> None:
+    with transaction() as session:
+        session.execute(update(Heartbeat).where(Heartbeat.name == "sms.polled").values(at=moment))
+
+
+def test_what_came_while_we_were_away_for_two_days_is_found(clock: ManualClock) -> None:
+    patient, twilio = add_patient(0), TwilioList()
+    twilio.polled(clock)
+    were_away_since(ago(days=2))
+    twilio.messages = [Listed("SM1", phone_of(0), "crushing chest pain", ago(hours=40)), Listed("SM2", phone_of(0), "are you there?", ago(hours=39))]
+    assert twilio.polled(clock) == [patient]
+    assert [(row.body, row.state) for row in rows(Inbound)] == [
+        ("crushing chest pain", InboundState.ACCEPTED),
+        ("are you there?", InboundState.ACCEPTED),
+    ]
+    assert [row.reason for row in rows(Escalation)] == ["red_flag"]
+
+
+def test_while_the_list_is_away_nothing_is_passed_over(clock: ManualClock) -> None:
+    add_patient(0)
+    twilio = TwilioList()
+    twilio.polled(clock)
+    were_away_since(ago(hours=10))
+    twilio.messages, twilio.away = [Listed("SM1", phone_of(0), "hello", ago(hours=9))], True
+    with pytest.raises(SmsUnanswered):
+        twilio.polled(clock)
+    twilio.away = False
+    assert len(twilio.polled(clock)) == 1
+
+
+def test_a_message_is_taken_in_once_and_a_strangers_not_counted_anew(clock: ManualClock) -> None:
+    add_patient(0)
+    twilio = TwilioList([Listed("SM1", phone_of(0), "hello", ago(minutes=5)), Listed("SM2", "+15559990000", "who is this", ago(minutes=4))])
+    assert len(twilio.polled(clock)) == 1
+    assert twilio.polled(clock) == []
+    assert len(rows(Inbound)) == 1
+    assert rows(Stranger) == []
+
+
+def test_more_than_twilio_shows_on_a_page_are_all_found(clock: ManualClock) -> None:
+    patients = [add_patient(number) for number in range(3)]
+    twilio = TwilioList([Listed(f"SM{each}", phone_of(each % 3), f"message {each}", ago(minutes=90) + timedelta(seconds=each)) for each in range(1300)])
+    assert sorted(twilio.polled(clock)) == sorted(patients)
+    bodies = [row.body for row in rows(Inbound)]
+    assert bodies == [f"message {each}" for each in range(1300)]
