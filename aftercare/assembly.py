@@ -51,4 +51,4 @@ def build_gateway(settings: Settings) -> TwilioGateway:
 
 def build_sender(settings: Settings) -> Sender:
     """What sends the outbox."""
-    return Sender(build_gateway(settings), service_clock(), SendPolicy())
+    return Sender(build_gateway(settings), service_clock(), SendPolicy(segments_per_second=settings.sms_segments_per_second))

@@ -175,8 +175,8 @@ def bench(
 
     benchmarks = {
         "reply": (["--check-ins", str(check_ins)], {"AFTERCARE_BENCH_REST": "1"}),
-        "dispatch": (["--contacts", str(contacts), "--enrollments", str(enrollments)], {"AFTERCARE_SMS_PER_SECOND": "10000"}),
-        "ingest": (["--webhooks", str(webhooks), "--contacts", str(contacts)], {"AFTERCARE_SMS_PER_SECOND": "10000"}),
+        "dispatch": (["--contacts", str(contacts), "--enrollments", str(enrollments)], {}),
+        "ingest": (["--webhooks", str(webhooks), "--contacts", str(contacts)], {}),
     }
     if name == "generation":  # vLLM alone
         answer = run_in(dict(os.environ), "aftercare.bench.generation", "--requests", str(reports))
@@ -211,7 +211,7 @@ def simulate(
     """Run a whole campaign on a fast clock against phones that answer, stay silent, opt out or are dead, and judge every message."""
     from aftercare.bench.instance import run_in, throwaway_service
 
-    variables = {"AFTERCARE_CLOCK_SPEED": f"{speed:g}", "AFTERCARE_SMS_PER_SECOND": "1000", "AFTERCARE_DATABASE_URL": database}
+    variables = {"AFTERCARE_CLOCK_SPEED": f"{speed:g}", "AFTERCARE_DATABASE_URL": database}
     arguments = ["--patients", str(patients), "--days", str(days), "--protocol", protocol, "--seed", str(seed), "--out", str(out.resolve())]
     arguments += ["--spread-minutes", str(spread_minutes), "--discharged-over", str(discharged_over)]
     with throwaway_service(**variables) as environment:

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     clinic_phone: str = Field("555-010-0199", description="The number patients are told to call.")
     site_timezone: str = Field("America/New_York", description="IANA time zone of patients whose own is not given.")
     sms_per_second: float = Field(10.0, gt=0, le=10_000, description="How many patients the campaigns write to in a second, with each of our numbers.")
+    sms_segments_per_second: float = Field(
+        10.0, gt=0, le=10_000, description="How many segments each of our numbers sends in a second, as Twilio passes them on; warnings go ahead of it."
+    )
     sms_carrier_per_second: dict[str, float] = Field({}, description='The same to all phones of a carrier, as JSON: {"att": 1.25, "tmobile": 10}.')
     sms_segment_price: float = Field(0.0113, ge=0, description="Price of one SMS segment, carrier fees included, for previews; US dollars.")
     emergency_number: str = Field("911", description="The local emergency number.")

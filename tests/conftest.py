@@ -195,7 +195,7 @@ def start_service(home: Path, first_port: int = 18080, **variables: str) -> Iter
     (home / "models").mkdir(exist_ok=True)
     if not (home / "models/nlu").exists():  # a home that was copied has it
         (home / "models/nlu").symlink_to(exports)
-    running = Service(home, first_port, **variables)
+    running = Service(home, first_port, **{"AFTERCARE_SMS_SEGMENTS_PER_SECOND": "1000", **variables})
     started = running.run("up", "--detach")
     assert started.returncode == 0, started.stdout + started.stderr
     running.greeting = started.stdout

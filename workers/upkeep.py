@@ -19,7 +19,7 @@ from workers.app import app
 from workers.turns import run_turns, send
 
 _SWEPT_S = 30
-_MOST_UNHEARD = 500
+_MOST_UNHEARD, _FEWEST_RUNG, _SWEEPS_S = 500, 50, 6
 
 
 @cache
@@ -31,14 +31,17 @@ def _gateway() -> TwilioGateway:
 def sweep() -> None:
     """Rings for patients with a turn or a send that nobody is at, and leaves a sign that Beat and a worker are at work.
 
-    Where many bells have not been heard yet, no more are added: in a backlog they would pile up and new patients wait behind them.
+    Where many bells have not been heard yet, no more are added: in a backlog they would pile up and new patients wait behind them. Nor are more rung for than
+    our numbers can send until the next sweeps.
     """
-    broker = redis.Redis.from_url(settings().redis)
+    current = settings()
+    sent_meanwhile = _SWEEPS_S * current.sms_segments_per_second * len(current.our_numbers)
+    broker = redis.Redis.from_url(current.redis)
     with reading() as session:
         turns, sends = waiting_patients(session)
     for patient_id in turns[: _room(broker, "turns")]:
         run_turns.delay(patient_id)
-    for patient_id in sends[: _room(broker, "sms")]:
+    for patient_id in sends[: min(_room(broker, "sms"), max(_FEWEST_RUNG, int(sent_meanwhile)))]:
         send.delay(patient_id)
     broker.set(SWEPT, "1", ex=_SWEPT_S)
 

@@ -17,6 +17,7 @@ from aftercare.failure import CommandFailed
 from care.settings import ROOT, settings
 
 _PORTS = ("WEB", "NLU", "ACTIONS", "RASA", "VLLM", "REDIS", "EMULATOR")
+_AT_FULL_SPEED = {"AFTERCARE_SMS_PER_SECOND": "10000", "AFTERCARE_SMS_SEGMENTS_PER_SECOND": "10000"}
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def _throwaway_service(variables: dict[str, str]) -> Iterator[dict[str, str]]:
             shutil.copytree(trained, home / "models")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AFTERCARE_")}
         environment |= {f"AFTERCARE_{name}_PORT": str(port) for name, port in zip(_PORTS, _free_ports(len(_PORTS)), strict=True)}
-        environment |= {"AFTERCARE_HOME": str(home), **variables}
+        environment |= {"AFTERCARE_HOME": str(home), **_AT_FULL_SPEED, **variables}
         try:
             started = _aftercare(environment, "up", "--detach", "--no-demo")
             if started.returncode:

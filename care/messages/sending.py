@@ -6,6 +6,7 @@ answer leaves the row `unknown`: it is looked up in Twilio's message list before
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from care.clock import Clock
 from care.escalations.service import Cause, raise_escalation
 from care.messages import breaker
 from care.messages.conversation import lock_conversations
+from care.messages.pace import Haste, Leaving, may_leave
 from care.messages.pool import leave_full_number, sticky_number
 from care.messages.twilio_errors import ErrorClass, handling
 from care.patients.consent import consent_statuses, record_consent
@@ -75,12 +77,15 @@ class SmsGateway(Protocol):
 @dataclass(frozen=True)
 class SendPolicy:
     """Real time, not the service's: `lease` of a claim, within `fresh` of which the message is handed over or claimed anew, since consent was looked at in the
-    claim; `doubt` before an unknown message is taken as not sent, `retry` before it is looked up again."""
+    claim; `doubt` before an unknown message is taken as not sent, `retry` before it is looked up again; `segments_per_second` of each of our numbers, `pause`
+    before one that is over it is tried again."""
 
     lease: timedelta = timedelta(seconds=30)
     fresh: timedelta = timedelta(seconds=1)
     doubt: timedelta = timedelta(seconds=60)
     retry: timedelta = timedelta(seconds=2)
+    segments_per_second: float = math.inf
+    pause: timedelta = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -93,17 +98,20 @@ class _Claim:
     sender: str
     body: str
     reference: str
+    segments: int = 1
+    haste: Haste = Haste.ANSWER
     doubtful: bool = False
     probe: bool = False
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What became of a claim: Twilio's sid, its refusal, or neither: not known, or (`held_back`) not tried."""
+    """What became of a claim: Twilio's sid, its refusal, or neither: not known, or (`held_back`) not tried and not to be tried before `next_at`."""
 
     external_id: str = ""
     refused: int | None = None
     held_back: bool = False
+    next_at: datetime | None = None
 
 
 class Sender:
@@ -137,15 +145,25 @@ class Sender:
         return taken
 
     def _hand_over(self, claims: Sequence[_Claim]) -> list[tuple[_Claim, _Answer]]:
-        """Hands each message to Twilio. What has waited too long for its turn is held back, and so is the rest once Twilio takes nothing from us."""
-        answers: list[tuple[_Claim, _Answer]] = []
+        """Hands each message to Twilio. What is over its number's pace is held back, what has waited too long for its turn too, and the rest once Twilio takes
+        nothing from us."""
+        going, answers = self._at_their_pace(claims)
         began, closed = time.monotonic(), False
-        for claim in claims:
-            stale = bool(answers) and time.monotonic() - began > self._policy.fresh.total_seconds()
+        for claim in going:
+            stale = claim is not going[0] and time.monotonic() - began > self._policy.fresh.total_seconds()
             answer = _Answer(held_back=True) if stale or closed else self._send(claim)
             closed = closed or (answer.refused is not None and handling(answer.refused).kind is ErrorClass.PROVIDER)
             answers.append((claim, answer))
         return answers
+
+    def _at_their_pace(self, claims: Sequence[_Claim]) -> tuple[list[_Claim], list[tuple[_Claim, _Answer]]]:
+        """Those that may leave now, and the others held back."""
+        if not claims or math.isinf(self._policy.segments_per_second):
+            return list(claims), []
+        allowed = may_leave([Leaving(claim.sender, claim.segments, claim.haste) for claim in claims], self._policy.segments_per_second)
+        waits = _Answer(held_back=True, next_at=datetime.now(UTC) + self._policy.pause)
+        going = [claim for claim, may in zip(claims, allowed, strict=True) if may]
+        return going, [(claim, waits) for claim, may in zip(claims, allowed, strict=True) if not may]
 
     def _send(self, claim: _Claim) -> _Answer:
         try:
@@ -178,7 +196,7 @@ class Sender:
             if answer.refused is not None:
                 self._refused(session, row, answer.refused)
             elif row.state is OutboundState.SENDING and answer.held_back:
-                row.state, row.lease_until, row.attempts = OutboundState.PENDING, None, row.attempts - 1
+                row.state, row.lease_until, row.attempts, row.next_at = OutboundState.PENDING, None, row.attempts - 1, answer.next_at
             elif row.state is OutboundState.SENDING:
                 row.state, row.next_at, row.lease_until = OutboundState.UNKNOWN, datetime.now(UTC), None
         if any(not answer.external_id and answer.refused is None and not answer.held_back for _, answer in answers):
@@ -256,7 +274,7 @@ class Sender:
             row.attempts += 1
             if opened is not None:
                 breaker.claim_probe(opened)
-            return _Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, probe=opened is not None)
+            return _Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, row.segments, _haste(row), probe=opened is not None)
         return None
 
     def _reconcile(self, claim: _Claim) -> bool:
@@ -324,6 +342,12 @@ class Sender:
     def _tell(self, session: Session, row: Outbound, summary: str, acuity: Acuity, why: str = "not_sent") -> None:
         cause = Cause(f"{why}:{row.id}:{row.attempts}", "not_sent", acuity, summary, row.inbound_id)
         raise_escalation(session, row.patient_id, cause, self._clock.now())
+
+
+def _haste(row: Outbound) -> Haste:
+    if row.safety:
+        return Haste.WARNING
+    return Haste.ANSWER if row.not_after is None else Haste.OUTREACH
 
 
 def _redelivery(row: Outbound) -> bool:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,6 +27,9 @@ from celery import Celery
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from aftercare.bench.cohort import phone as phone_of_cohort
+from care.messages.pace import Haste
+from care.messages.sms_text import segments
 from tests.conftest import Service, postgres_database, start_service
 from tests.faults import plain_tasks
 from tests.faults.storm import Cohort, again_and_again, kill, ledger, until
@@ -240,6 +244,39 @@ def test_r18_a_warning_does_not_wait_for_a_thousand_messages(storm: Service, tmp
     last = max(seq for (seq,) in _handed_to(storm, urgent, "Call 911"))
     assert sum(seq > last for (seq,) in _handed_to(storm, cohort, "")) > 500, "the warnings waited for routine messages"
     cohort.check(1000)
+
+
+def test_r18_no_number_sends_faster_than_twilio_passes_on(tmp_path: Path) -> None:
+    """2,000 reminders due in one minute, ten numbers, and warnings among them that do not wait."""
+    numbers, pace = [f"+1555010{number:04d}" for number in range(100, 110)], 4.0
+    make = "from aftercare.bench.cohort import enroll_cohort, start_outreach; enroll_cohort(2000); start_outreach()"
+    with (
+        postgres_database() if os.environ.get("AFTERCARE_TEST_POSTGRES") else nullcontext("") as database,
+        start_service(
+            tmp_path,
+            first_port=18480,
+            AFTERCARE_DATABASE_URL=database,
+            AFTERCARE_TWILIO_NUMBERS=",".join(numbers),
+            AFTERCARE_SMS_PER_SECOND="10000",
+            AFTERCARE_SMS_SEGMENTS_PER_SECOND=str(pace),
+        ) as service,
+    ):
+        subprocess.run([sys.executable, "-c", make], env=service.env, cwd=ROOT, check=True)
+        sent = "SELECT count(*) FROM messages WHERE direction = 'outbound-api'"
+        until(lambda: int(str(ledger(service, sent)[0][0])) > 200, 120)
+        for number in range(5):
+            assert webhook(service, RED_FLAG, phone_of_cohort(number)).status_code == 200
+        until(lambda: service.sql("SELECT count(*) FROM outbound WHERE state <> 'delivered'") == [(0,)], 900)
+        rows = ledger(service, "SELECT sender, body, created FROM messages WHERE direction = 'outbound-api' ORDER BY seq")
+    places = [place for place, (_, body, _) in enumerate(rows) if "911" in str(body) and "Call 911" in str(body)]
+    assert len(places) >= 5
+    assert places[4] < len(rows) - 1000, "the warnings waited for routine messages"
+    busy_until = dict.fromkeys(numbers, 0.0)
+    for number, body, moment in rows:
+        at = datetime.fromisoformat(str(moment)).timestamp()
+        ahead = max(busy_until[str(number)] - at, 0.0)
+        assert ahead <= Haste.ANSWER.value + 2, f"{ahead:.1f} seconds' worth lay at Twilio when another message came"
+        busy_until[str(number)] = at + ahead + segments(str(body)).segments / pace
 
 
 def test_r20_no_message_after_a_stop(storm: Service, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
+from sqlalchemy import update
 
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
@@ -20,6 +22,7 @@ from care.storage.tables import (
     Contact,
     ContactState,
     Escalation,
+    Heartbeat,
     Outbound,
     OutboundState,
     Patient,
@@ -153,6 +156,57 @@ def test_a_twilio_that_answers_nothing_holds_the_queue_and_warnings_are_tried_al
             Sender(phone, clock, at_once).run(patient)
     assert len(phone.held) == 11
     assert rows(Breaker) == []
+
+
+def _paced(phone: Phone, clock: ManualClock) -> Sender:
+    return Sender(phone, clock, SendPolicy(segments_per_second=2.0))
+
+
+def _the_numbers_have_sent() -> None:
+    """As if what has left were sent by Twilio."""
+    with transaction() as session:
+        session.execute(update(Heartbeat).values(at=datetime.now(UTC)))
+    make_due()
+
+
+def test_a_number_sends_no_faster_than_twilio_passes_on(clock: ManualClock) -> None:
+    patients = [add_patient(number) for number in range(30)]
+    for number, patient in enumerate(patients):
+        _one_reply(patient, clock, number)
+    phone, sent = Phone(), [0]
+    for _ in range(10):
+        _paced(phone, clock).run_each(patients)
+        sent.append(len(phone.held))
+        _the_numbers_have_sent()
+    assert sent[-1] == 30
+    assert all(0 < later - earlier <= 11 for earlier, later in pairwise(sent) if earlier < 30)  # 4.5 seconds' worth, and what the clock gained meanwhile
+    assert {row.attempts for row in rows(Outbound)} == {1}
+
+
+def test_a_warning_and_an_answer_do_not_wait_for_outreach(clock: ManualClock) -> None:
+    patients = [add_patient(number) for number in range(30)]
+    for number, patient in enumerate(patients):
+        _one_reply(patient, clock, number)
+    with transaction() as session:
+        session.execute(update(Outbound).values(not_after=clock.now() + timedelta(hours=2)))
+    phone = Phone()
+    _paced(phone, clock).run_each(patients)
+    assert len(phone.held) < 10
+    _one_reply(answered := add_patient(40), clock, 40)
+    text_in(warned := add_patient(41), "crushing chest pain", 41)
+    _paced(phone, clock).run_each([answered, *patients[10:], warned])
+    last = sorted(sms.body for sms in phone.held[-2:])
+    assert "911" in last[0]
+    assert last[1] == "you said hello 40"
+
+
+def test_each_number_has_its_own_pace(clock: ManualClock) -> None:
+    patients = [add_patient(number) for number in range(40)]
+    for number, patient in enumerate(patients):
+        _one_reply(patient, clock, number)
+    phone = Phone(numbers=["+15550100000", "+15550100001"])
+    _paced(phone, clock).run_each(patients)
+    assert {phone.senders.count(number) for number in phone.numbers} <= {9, 10, 11}
 
 
 def test_one_answer_in_between_is_no_silence(clock: ManualClock) -> None:
