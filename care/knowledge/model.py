@@ -330,7 +330,7 @@ class Advice(Reviewed):
     """An approved statement."""
 
     text: str = Field(max_length=300)
-    translations: dict[str, str] = Field(default_factory=dict)
+    translations: dict[str, Annotated[str, Field(max_length=300)]] = Field(default_factory=dict)
     topics: list[str]
     asked: list[str] = Field(default_factory=list, description="How patients ask for it or tell of what it is for, in their own words.")
     symptoms: list[str] = Field(default_factory=list)

@@ -42,6 +42,25 @@ _NEVER_SAID = re.compile(
     re.IGNORECASE,
 )
 
+_DIGITS = re.compile(r"\d+(?:[.,-]\d+)*")
+_COUNTS = {
+    "two": 2, "twice": 2, "three": 3, "four": 4, "five": 5, "six": 6, "ten": 10, "twelve": 12,
+    "dos": 2, "tres": 3, "cuatro": 4, "cinco": 5, "seis": 6, "diez": 10, "doce": 12,
+    "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "十": 10, "十二": 12,
+}  # fmt: skip
+_COUNTED = re.compile(r"[a-záéíóúñü]+|十二|[二两三四五六十]")
+_ENGLISH = re.compile(
+    r"\b(?:the|and|or|of|to|you|your|is|are|it|if|not|with|for|from|this|that|when|while|until|us|we|do|at|on|in|take|call|tell|day|days|week|weeks)\b",
+    re.IGNORECASE,
+)
+_HAN = re.compile(r"[\u4e00-\u9fff]")
+
+
+def numbers_in(text: str) -> tuple[list[str], list[int]]:
+    """The numbers of a statement, those in digits and those in words; a quarter and a half are no count."""
+    words = _COUNTED.findall(text.lower().replace("四分之一", ""))
+    return sorted(_DIGITS.findall(text)), sorted(_COUNTS[word] for word in words if word in _COUNTS)
+
 
 def named(entry: Question | Advice | Protocol | Clarifier) -> str:
     return entry.id
@@ -58,6 +77,16 @@ def test_advice_is_short_plain_and_within_its_bounds(advice: Advice) -> None:
     assert textstat.flesch_kincaid_grade(advice.text) <= 6
     assert not _NEVER_SAID.search(advice.text)
     assert advice.topics
+
+
+@pytest.mark.parametrize("advice", KNOWN.advice.values(), ids=named)
+def test_advice_is_said_in_every_language_with_the_same_numbers(advice: Advice) -> None:
+    assert set(advice.translations) == {"es", "zh"}
+    spanish, chinese = advice.said("es"), advice.said("zh")
+    assert numbers_in(spanish) == numbers_in(advice.text) == numbers_in(chinese)
+    assert not _ENGLISH.search(spanish)
+    assert not _HAN.search(spanish)
+    assert _HAN.search(chinese)
 
 
 @pytest.mark.parametrize("advice", KNOWN.advice.values(), ids=named)
