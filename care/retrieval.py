@@ -71,7 +71,7 @@ def likeness_of(text: str, port: Likeness | None) -> dict[str, float] | None:
 
 
 def advice_for(text: str, symptoms: list[str], context: PatientContext, limit: int = 5, likeness: Mapping[str, float] | None = None) -> list[AdviceCandidate]:
-    """At most `limit` statements that fit `text` and the symptom ids, best first; empty where nothing fits.
+    """At most `limit` statements that fit `text` and the symptom ids, best first, in the patient's language; empty where nothing fits.
 
     Without `likeness` (the encoder is away, say) words and symptoms decide alone; with it, one that fits well enough brings the next best along.
     A statement of the patient's protocol goes before an equal one; one of other protocols, or `not_for` what the patient has, is never offered.
@@ -82,7 +82,7 @@ def advice_for(text: str, symptoms: list[str], context: PatientContext, limit: i
         return []
     fits = [fit for fit in fits if fit.enough or likeness is not None]
     fits.sort(key=lambda fit: (-fit.score, fit.advice.id))
-    return [AdviceCandidate(id=fit.advice.id, text=fit.advice.text) for fit in fits[:limit]]
+    return [AdviceCandidate(id=fit.advice.id, text=fit.advice.said(context.language)) for fit in fits[:limit]]
 
 
 def _may_be_offered(advice: Advice, symptoms: list[str], context: PatientContext) -> bool:

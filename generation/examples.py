@@ -121,7 +121,7 @@ def example(message: Labelled, rng: random.Random | None = None) -> Example:
         offered = fitting[: rng.choices([0, 1, 2, MAX_ADVICE_SHOWN], [0.3, 0.3, 0.2, 0.2])[0]]
         if len(offered) < MAX_ADVICE_SHOWN:
             others = [advice for advice in knowledge().advice.values() if advice.id not in {each.id for each in fitting}]
-            offered += [AdviceCandidate(id=each.id, text=each.text) for each in rng.sample(others, k=rng.choice([0, 0, 1]))]
+            offered += [AdviceCandidate(id=each.id, text=each.said(message.context.language)) for each in rng.sample(others, k=rng.choice([0, 0, 1]))]
         rng.shuffle(offered)
     request = request_for(Report(text=message.text, context=message.context, understanding=None), findings, offered)
     hits = check(message.text, message.context)

@@ -20,6 +20,7 @@ from care.escalations.service import take_over
 from care.knowledge import knowledge
 from care.knowledge.model import StopEvent
 from care.messages.sending import Sender
+from care.messages.sms_text import fold
 from care.patients.model import NewPatient, Place
 from care.storage.columns import Base
 from care.storage.engine import transaction
@@ -246,11 +247,13 @@ def test_a_survey_is_asked_once(clock: ManualClock) -> None:
     assert rows(Escalation) == []
 
 
-def test_advice_for_a_day_is_sent_as_it_stands_and_wants_no_answer(clock: ManualClock) -> None:
-    add_patient()
+@pytest.mark.parametrize(("language", "begins"), [("en", "Rest with your leg"), ("es", "Descanse con la pierna"), ("zh", "每天几次休息时把腿抬到")])
+def test_advice_for_a_day_is_sent_as_it_stands_in_the_patients_language_and_wants_no_answer(clock: ManualClock, language: str, begins: str) -> None:
+    add_patient(language=language)
     run_ticks(clock, 1.5)
     sent = next(row for row in rows(Outbound) if row.key.startswith("advice_"))
-    assert sent.body == knowledge().advice["elevate_leg"].text
+    assert sent.body == fold(knowledge().advice["elevate_leg"].said(language))
+    assert sent.body.startswith(begins)
     assert next(row for row in rows(Contact) if row.step == "education-2").state is ContactState.COMPLETED
 
 

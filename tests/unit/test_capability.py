@@ -1,16 +1,22 @@
-"""The action server: one turn that waits keeps no other from running."""
+"""The action server: one turn that waits keeps no other from running, and what is said is in the patient's language."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import date
 from typing import Any
 
+import pytest
 from rasa_sdk import Tracker
 from rasa_sdk.executor import CollectingDispatcher
 
+from bot.actions.advice import GiveAdvice
 from bot.actions.capability import Capability, Events
 from bot.actions.turn import Turn
+from care.knowledge import knowledge
+from care.triage.model import PatientContext
+from care.turns.dialogue import DialogueContext
 
 BOTH_INSIDE = threading.Barrier(2)
 
@@ -23,6 +29,31 @@ class Waiting(Capability):
     def act(self, turn: Turn) -> Events:
         BOTH_INSIDE.wait(20)
         return []
+
+
+def said(action: Capability, text: str, language: str) -> list[dict[str, Any]]:
+    """What an action says and does in answer to a patient of that language."""
+    context = DialogueContext(
+        patient="p",
+        first_name="Ana",
+        clinic="Riverside",
+        clinic_phone="555-010-0199",
+        channel="sms",
+        consent="granted",
+        clinical=PatientContext(protocol="knee_replacement", day=3, language=language),
+        contact=None,
+        questions=[],
+        today=date(2026, 3, 4),
+    )
+    message = {"text": text, "intent": {"name": "not_sure"}, "metadata": {"context": context.model_dump(mode="json")}}
+    dispatcher = CollectingDispatcher()
+    action.act(Turn(dispatcher, Tracker("s", {}, message, [], False, None, {}, "action_listen")))
+    return [each["custom"] for each in dispatcher.messages]
+
+
+@pytest.mark.parametrize("language", ["en", "es", "zh"])
+def test_a_question_is_answered_with_approved_advice_in_the_patients_language(language: str) -> None:
+    assert [each["reply"]["text"] for each in said(GiveAdvice(), "can i shower yet", language)] == [knowledge().advice["shower"].said(language)]
 
 
 def test_two_turns_run_at_the_same_time() -> None:
@@ -43,4 +74,4 @@ def test_what_was_said_before_leaves_out_the_message_at_hand_and_our_prompts() -
         {"event": "user", "text": "I feel dizzy"},
     ]
     tracker = Tracker("s", {}, {"text": "I feel dizzy", "metadata": {}}, events, False, None, {}, "action_listen")
-    assert [(said.who, said.words) for said in Turn(CollectingDispatcher(), tracker).said_before] == [("service", "How is the pain?"), ("patient", "so so")]
+    assert [(each.who, each.words) for each in Turn(CollectingDispatcher(), tracker).said_before] == [("service", "How is the pain?"), ("patient", "so so")]

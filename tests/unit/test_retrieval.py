@@ -29,10 +29,13 @@ def test_nothing_is_offered_where_nothing_fits(text: str) -> None:
     assert advice_for(text, [], KNEE) == []
 
 
-def test_every_offer_is_an_approved_text_and_the_limit_holds() -> None:
-    offered = advice_for("pain swelling walking sleep shower driving food wound " * 300, ["pain", "swelling", "no_such_symptom"], KNEE, limit=3)
+@pytest.mark.parametrize("language", ["en", "es", "zh"])
+def test_every_offer_is_an_approved_text_in_the_patients_language_and_the_limit_holds(language: str) -> None:
+    patient = KNEE.model_copy(update={"language": language})
+    offered = advice_for("pain swelling walking sleep shower driving food wound " * 300, ["pain", "swelling", "no_such_symptom"], patient, limit=3)
     assert len(offered) == 3
-    assert all(each.text == knowledge().advice[each.id].text for each in offered)
+    assert all(each.text == knowledge().advice[each.id].said(language) for each in offered)
+    assert len({each.text for each in offered} & {each.text for each in knowledge().advice.values()}) == (3 if language == "en" else 0)
 
 
 def test_advice_that_is_not_for_the_history_is_left_out() -> None:
