@@ -3,7 +3,7 @@
 `word` is that word, `stem*` any word that begins so (two letters or more), `x?` a word with or without its last letter, `{class}` one of the phrases of
 `words.yaml`, `(a|b c)` either, `(a|b)?` there or not, `(a|b)*` any number of these, `...` up to eight words between, `~` both parts in either order with up to
 nine between, `#` a number, `YEAR` a year, `temperature>=38` a value read in the clause. ` & ` joins what one clause must hold, ` + ` what the message must hold
-anywhere, and `@protocol` in front keeps a pattern to patients of that protocol (any of several). Chinese is read character by character.
+anywhere, and `@protocol` in front keeps a pattern, or an excuse, to patients of that protocol (any of several). Chinese is read character by character.
 """
 
 from __future__ import annotations

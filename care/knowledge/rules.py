@@ -23,6 +23,7 @@ class Rule:
     flag: RedFlag
     when: tuple[Pattern, ...]
     unless: Phrases
+    """Each named by the protocols that it is for, a space between; by the empty name where it is for all."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def compile_rules(flags: Iterable[RedFlag], classes: Mapping[str, list[str]], sc
         raise RulesInvalid(f"scope.yaml: {unknown[0]!r} is no list of it; use one of {', '.join(SCOPES)}")
     ordered = sorted(flags, key=lambda flag: (-flag.acuity.rank, flag.id))
     rules = tuple(
-        Rule(flag, tuple(_pattern(language, flag, each) for each in flag.when), Phrases(("unless", _phrase(language, flag, each)) for each in flag.unless))
+        Rule(flag, tuple(_pattern(language, flag, each) for each in flag.when), Phrases(_excuse(language, flag, each) for each in flag.unless))
         for flag in ordered
     )
     written = [source for flag in ordered for source in flag.when]
@@ -76,11 +77,12 @@ def _pattern(language: Language, flag: RedFlag, source: str) -> Pattern:
         raise RulesInvalid(f"redflags/: entry {flag.id}: field when: {error}") from error
 
 
-def _phrase(language: Language, flag: RedFlag, source: str) -> Phrase:
-    try:
-        return language.phrase(source)
-    except PatternInvalid as error:
-        raise RulesInvalid(f"redflags/: entry {flag.id}: field unless: {error}") from error
+def _excuse(language: Language, flag: RedFlag, source: str) -> tuple[str, Phrase]:
+    pattern = _pattern(language, flag, source)
+    match pattern.anywhere:
+        case ((phrase,),):
+            return " ".join(sorted(pattern.protocols)), phrase
+    raise RulesInvalid(f"redflags/: entry {flag.id}: field unless: {source!r} joins phrases; write one, without ' & ' or ' + '")
 
 
 def _scope_phrase(language: Language, name: str, source: str) -> Phrase:

@@ -73,35 +73,35 @@ def _checked(text: str, protocol: str | None) -> tuple[RedFlagHit, ...]:
         flag = rule.flag
         if flag.id in hits or (pattern.protocols and protocol not in pattern.protocols):
             continue
-        if found := _pattern_found(pattern, rule, clauses):
+        if found := _pattern_found(pattern, rule, clauses, protocol):
             hits[flag.id] = RedFlagHit(rule=flag.id, acuity=flag.acuity, reason=flag.reason, words=found, sources=flag.sources)
     return tuple(hits.values())
 
 
-def _pattern_found(pattern: Pattern, rule: Rule, clauses: list[ReadClause]) -> str | None:
+def _pattern_found(pattern: Pattern, rule: Rule, clauses: list[ReadClause], protocol: str | None) -> str | None:
     words = []
     for together in pattern.anywhere:
-        found = next((found for clause in clauses if (found := _together(together, rule, clause))), None)
+        found = next((found for clause in clauses if (found := _together(together, rule, clause, protocol))), None)
         if found is None:
             return None
         words.append(found)
     return " / ".join(dict.fromkeys(words))
 
 
-def _together(phrases: tuple[Phrase, ...], rule: Rule, clause: ReadClause) -> str | None:
+def _together(phrases: tuple[Phrase, ...], rule: Rule, clause: ReadClause, protocol: str | None) -> str | None:
     """The words of all these phrases in one clause, none of them set aside or excused."""
     if not all(any(phrase.find(clause.words)) for phrase in phrases):
         return None
     words = []
     for phrase in phrases:
-        place = next((place for place in phrase.find(clause.clause) if not _set_aside(place, rule, clause)), None)
+        place = next((place for place in phrase.find(clause.clause) if not _set_aside(place, rule, clause, protocol)), None)
         if place is None:
             return None
         words.append(" ".join(clause.clause.words[place[0] : place[1]]))
     return " / ".join(dict.fromkeys(words))
 
 
-def _set_aside(place: tuple[int, int], rule: Rule, clause: ReadClause) -> bool:
+def _set_aside(place: tuple[int, int], rule: Rule, clause: ReadClause, protocol: str | None) -> bool:
     aside = clause.aside(*place)
     overlooked = (
         (aside in {Aside.DENIED, Aside.SUPPOSED} and rule.flag.even_if_denied)
@@ -110,7 +110,10 @@ def _set_aside(place: tuple[int, int], rule: Rule, clause: ReadClause) -> bool:
     )
     if aside is not None and not overlooked:
         return True
-    return any(start - _WIDE < place[1] and place[0] < end + _WIDE for _, (start, end) in rule.unless.find(clause.clause))
+    return any(
+        start - _WIDE < place[1] and place[0] < end + _WIDE and (not protocols or protocol in protocols.split())
+        for protocols, (start, end) in rule.unless.find(clause.clause)
+    )
 
 
 def _measured(place: tuple[int, int], clause: ReadClause) -> bool:

@@ -13,6 +13,49 @@ from care.redflags import check
 from care.triage.model import PatientContext
 
 FLAGS = list(knowledge().red_flags.values())
+EMERGENCIES_THOUGH_EXPECTED = {
+    "bruising": ("a purple leg of which no bruise is told may lack blood", {"leg is purple"}),
+    "wound_fluid": ("what soaks a dressing may be blood", {"dressing is soaked", "bandage is soaked"}),
+    "urine_leak": (
+        "a bladder that is out of control may be a pressed nerve, after an epidural above all; a leak alone sets nothing",
+        {"no control of my bladder", "cant control my bladder", "cant control my pee", "lost control of my bladder"},
+    ),
+    "chest_wound_pain": (
+        "after heart surgery words alone do not tell a sore breastbone from a heart that lacks blood; one that is easing, or sore on turning, sets nothing",
+        {
+            "breastbone hurts", "breastbone sore", "sore breastbone", "sternum hurts", "sternum sore", "sternum pain", "chest incision hurts",
+            "chest scar hurts", "chest wound hurts", "sore chest from surgery", "sore where they cut my chest", "hurts where they opened my chest",
+        },
+    ),
+    "memory_trouble": ("it is how people tell of a new confusion", {"cant think straight"}),
+    "breathless_exertion": ("no effort is told of", {"puffed out", "huffing and puffing"}),
+    "painful_breathing": (
+        "a clot in the lung and the pleurisy of pneumonia are told in the same words",
+        {
+            "hurts to breathe", "hurts when i breathe", "pain when i breathe", "pain when breathing", "painful to breathe", "pain on breathing",
+            "sharp pain when i breathe", "sharp pain when i take a deep breath", "hurts to take a deep breath", "stabbing when i breathe",
+            "stitch when i breathe", "pain when i take a breath", "catches when i breathe", "me duele al respirar", "duele al respirar", "duele respirar",
+        },
+    ),
+    "arm_weakness": (
+        "it may be a second stroke; what is the same as at discharge sets nothing",
+        {
+            "arm went weak", "cant lift my arm", "cant move my arm", "arm wont move", "hand wont work", "arm went limp", "no puedo mover el brazo",
+            "no puedo levantar el brazo",
+        },
+    ),
+    "leg_weakness": ("it may be a second stroke, a limb without blood or a faint", {"cant move my leg", "leg went weak", "legs gave out", "no puedo mover la pierna"}),
+    "speech_trouble": (
+        "it may be a second stroke; what is the same as at discharge sets nothing",
+        {
+            "slurred", "slurring", "slurs", "slurred speech", "cant talk", "cant speak", "cant get my words out", "cant get the words out",
+            "cant find the words", "cant find my words", "words come out wrong", "talking funny", "speech is funny", "speech is garbled", "sounds drunk",
+            "no puedo hablar", "habla raro", "arrastra las palabras",
+        },
+    ),
+    "balance_trouble": ("it may be a second stroke", {"walking like a drunk", "cant walk straight"}),
+}  # fmt: skip
+"""Ways to tell of a symptom that a protocol expects which set an emergency all the same, and why they are right to."""
 
 
 def fired(text: str | InProtocol) -> list[str]:
@@ -22,7 +65,7 @@ def fired(text: str | InProtocol) -> list[str]:
 
 
 def test_there_are_as_many_rules_as_promised() -> None:
-    assert len(FLAGS) >= 91
+    assert len(FLAGS) >= 92
 
 
 def test_first_words_of_an_emergency_are_said_in_every_language() -> None:
@@ -44,6 +87,18 @@ def test_a_rule_is_silent_where_it_must_be(flag: RedFlag) -> None:
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.id)
 def test_every_rule_has_first_words_that_may_be_said_at_its_acuity(flag: RedFlag) -> None:
     assert [each for each in flag.advice if flag.acuity not in knowledge().advice[each].acuities] == []
+
+
+def test_what_a_protocol_expects_is_no_emergency_in_any_lay_words() -> None:
+    known = knowledge()
+    fired_on: dict[str, set[str]] = {}
+    for protocol in known.protocols.values():
+        for symptom, days in protocol.expected.items():
+            for synonym in known.symptoms[symptom].synonyms:
+                hits = [hit for day in days for hit in check(synonym, PatientContext(protocol=protocol.id, day=day))]
+                if any(hit.acuity is Acuity.EMERGENCY for hit in hits):
+                    fired_on.setdefault(symptom, set()).add(synonym)
+    assert fired_on == {symptom: synonyms for symptom, (_, synonyms) in EMERGENCIES_THOUGH_EXPECTED.items()}
 
 
 @pytest.mark.parametrize(
