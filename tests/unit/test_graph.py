@@ -66,6 +66,20 @@ def test_every_symptom_leads_to_a_complication_red_flag_or_advice() -> None:
         assert any(node.kind in ends for node in nx.descendants(graph(), Node(Kind.SYMPTOM, symptom))), symptom
 
 
+OF_NO_COMPLICATION = {"newborn_unwell": "the baby is ill, not the mother whose complications these are"}
+
+
+def test_every_red_flag_is_raised_by_a_complication() -> None:
+    raised = {flag for each in knowledge().complications.values() for flag in each.red_flags}
+    assert set(knowledge().red_flags) - raised == set(OF_NO_COMPLICATION)
+
+
+def test_a_protocol_watches_every_red_flag_that_speaks_of_it() -> None:
+    rules = knowledge().rules.rules
+    named = {(protocol, rule.flag.id) for rule in rules for pattern in rule.when for protocol in pattern.protocols}
+    assert [(protocol, flag) for protocol, flag in sorted(named) if flag not in knowledge().protocols[protocol].red_flags] == []
+
+
 def test_every_clarifier_brings_a_symptom() -> None:
     assert [each.id for each in knowledge().clarifiers.values() if not present_symptoms(each.finding)] == []
 
