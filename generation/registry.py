@@ -15,6 +15,8 @@ from generation.served import ServeInvalid, weights_hash
 
 REGISTRY = Path(__file__).with_name("registry.yaml")
 _ROOT = Path(__file__).resolve().parent.parent
+MODELS = Path(os.environ.get("AFTERCARE_HOME", _ROOT / "var")) / "models"
+"""Where the files of each version lie under its name, also of those that were served before."""
 _OVERALL = ("acuity right", "emergencies called emergency", "in the schema", "findings: recall", "advice: precision", "advice: recall")
 """What "better overall" is the mean of."""
 
@@ -133,31 +135,95 @@ def overall(figures: Figures) -> float:
 
 
 def promote(version: str, path: Path = REGISTRY) -> Entry:
-    """Promotes a candidate through the gate; the one before it is retired. Raises `GateClosed` and `RegistryInvalid`."""
+    """Promotes a candidate through the gate; the one before it is retired and its files are kept. A promoted one stays as it is.
+
+    Raises `GateClosed` and `RegistryInvalid`.
+    """
     registry = read_registry(path)
     candidate = registry.entry(version)
-    current = registry.promoted(candidate.name)
+    if candidate.state is State.PROMOTED:
+        return candidate
+    _check_files(candidate)
+    if reasons := _reasons_against(candidate, registry):
+        raise GateClosed(version, reasons)
+    return _put_in_service(candidate, registry, path)
+
+
+def roll_back(version: str, path: Path = REGISTRY) -> Entry:
+    """Puts a retired version back in service, which has been through the gate before. Raises `RegistryInvalid`."""
+    registry = read_registry(path)
+    former = registry.entry(version)
+    if former.state is not State.RETIRED:
+        raise RegistryInvalid(f"{version} is {former.state}; only a retired version can be gone back to, a candidate goes through --promote")
+    _check_files(former)
+    return _put_in_service(former, registry, path)
+
+
+def _check_files(entry: Entry) -> None:
+    """Raises `RegistryInvalid` where the entry's files are not those that were measured."""
     try:
-        found = weights_hash(folder_of(candidate))
+        found = weights_hash(folder_of(entry))
     except ServeInvalid as error:
-        raise RegistryInvalid(f"{version}: {error}") from error
-    if found != candidate.weights:
-        raise RegistryInvalid(f"{version}: the weights in {candidate.folder} are {found}, not {candidate.weights}; they were changed after they were measured")
-    if current is not None and current.version != version:
-        if current.measured_on != candidate.measured_on:
-            raise GateClosed(version, [f"it was measured on other messages than {current.version}; measure both again with --measure VERSION"])
-        if reasons := gate(candidate.figures, current.figures):
-            raise GateClosed(version, reasons)
-    if candidate.install is not None:
-        shutil.rmtree(_ROOT / candidate.install, ignore_errors=True)
-        shutil.copytree(folder_of(candidate), _ROOT / candidate.install)
-        candidate.folder = candidate.install
+        raise RegistryInvalid(f"{entry.version}: {error}") from error
+    if found != entry.weights:
+        raise RegistryInvalid(f"{entry.version}: the weights in {entry.folder} are {found}, not {entry.weights}; they were changed after they were measured")
+
+
+def _reasons_against(candidate: Entry, registry: Registry) -> list[str]:
+    """Why the gate stays closed for the candidate: against what is promoted of its name, else of any name, else against its base."""
+    current = registry.promoted(candidate.name)
+    rivals = [current] if current is not None else [entry for entry in registry.models if entry.state is State.PROMOTED]
+    for rival in rivals:
+        if rival.measured_on != candidate.measured_on:
+            return [f"it was measured on other messages than {rival.version}; measure both again with --measure VERSION"]
+        if reasons := gate(candidate.figures, rival.figures):
+            return [f"compared with {rival.version}", *reasons]
+    if not rivals and candidate.before is not None and (reasons := gate(candidate.figures, candidate.before)):
+        return ["compared with its base before training", *reasons]
+    return []
+
+
+def _put_in_service(chosen: Entry, registry: Registry, path: Path) -> Entry:
+    """Retires what is served of the entry's name or in its place, installs the entry's files, and writes the registry."""
     for entry in registry.models:
-        if entry.name == candidate.name and entry.state is State.PROMOTED:
+        if entry.state is State.PROMOTED and (entry.name == chosen.name or entry.folder == chosen.install):
+            _keep(entry)
             entry.state = State.RETIRED
-    candidate.state = State.PROMOTED
+    if chosen.install is not None and folder_of(chosen) != _ROOT / chosen.install:
+        _copy(folder_of(chosen), _ROOT / chosen.install)
+        chosen.folder = chosen.install
+    chosen.state = State.PROMOTED
     write_registry(registry, path)
-    return candidate
+    return chosen
+
+
+def _keep(entry: Entry) -> None:
+    """Copies the files of an installed entry to where another one's do not overwrite them, unless they lie there already."""
+    if entry.folder != entry.install:
+        return
+    kept = MODELS / entry.version
+    if not _holds(kept, entry) and _holds(folder_of(entry), entry):
+        _copy(folder_of(entry), kept)
+    entry.folder = relative(kept)
+
+
+def _holds(folder: Path, entry: Entry) -> bool:
+    try:
+        return weights_hash(folder) == entry.weights
+    except ServeInvalid:
+        return False
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a folder beside its place and swaps it in: a copy that fails leaves what was there."""
+    fresh, old = (target.with_name(f".{target.name}.{name}") for name in ("new", "old"))
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.copytree(source, fresh)
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def folder_of(entry: Entry) -> Path:

@@ -1,7 +1,8 @@
 """The generator's training, its stages in order: `aftercare train generator --recipe R [--base PATH]`, in the environment train.
 
 1 data, 2 task format, 3 settings, 4 training, 5 evaluation before and after, export for vLLM, model card and registry. What comes out is a candidate;
-`--promote VERSION` lets it through the gate or says why not. On several GPUs: `accelerate launch -m generation.train …` or `torchrun -m generation.train …`.
+`--promote VERSION` lets it through the gate or says why not, `--roll-back VERSION` goes back to one that was served.
+On several GPUs: `accelerate launch -m generation.train …` or `torchrun -m generation.train …`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import random
 import shutil
 import sys
@@ -42,11 +42,24 @@ from generation.examples import Example, example, varied
 from generation.figures import Figures
 from generation.prompt import PROMPT_VERSION, answer, completion_prompt
 from generation.recipe import RECIPES, BaseInvalid, Recipe, RecipeInvalid, read_recipe
-from generation.registry import REGISTRY, Entry, GateClosed, RegistryInvalid, State, folder_of, promote, read_registry, register, relative
+from generation.registry import (
+    MODELS,
+    REGISTRY,
+    Entry,
+    GateClosed,
+    RegistryInvalid,
+    State,
+    folder_of,
+    promote,
+    read_registry,
+    register,
+    relative,
+    roll_back,
+)
 from generation.served import ROOT, weights_hash
 
 _progress = Console(stderr=True)
-HOME = Path(os.environ.get("AFTERCARE_HOME", ROOT / "var"))
+HOME = MODELS.parent
 
 
 def gather(recipe: Recipe) -> Corpus:
@@ -138,10 +151,10 @@ def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, 
     if not state.is_main_process:
         return None
     trained = trained.to(getattr(torch, recipe.export.dtype))
-    fresh = HOME / "models" / f"{recipe.name}.new"
+    fresh = MODELS / f"{recipe.name}.new"
     export(trained, tokenizer, recipe, fresh, work)
     weights = weights_hash(fresh)
-    folder = out or HOME / "models" / f"{recipe.name}-{weights}"
+    folder = out or MODELS / f"{recipe.name}-{weights}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(fresh, folder)
@@ -248,6 +261,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--registry", type=Path, default=REGISTRY, help="default: generation/registry.yaml")
     parser.add_argument("--measure", metavar="VERSION", help="measure a version of the registry again, on the messages as they are now")
     parser.add_argument("--promote", metavar="VERSION", help="let a candidate of generation/registry.yaml through the gate")
+    parser.add_argument("--roll-back", metavar="VERSION", help="put a retired version back in service")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.measure:
@@ -255,6 +269,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if chosen.promote:
             print(f"{promote(chosen.promote, chosen.registry).version} is promoted")
+            return 0
+        if chosen.roll_back:
+            print(f"{roll_back(chosen.roll_back, chosen.registry).version} is back in service")
             return 0
         named = RECIPES / f"{chosen.recipe}.yaml"
         path = named if named.exists() else chosen.recipe
