@@ -24,14 +24,14 @@ def write_card(
         "this project's labelled corpora (`nlu/corpora`, invented voices)" if recipe.data.voices else "",
         "the red-flag rules' own examples" if recipe.data.rules else "",
         f"{recipe.data.graph} reports composed from the knowledge graph" if recipe.data.graph else "",
-        f"`{recipe.data.jsonl.name}`" if recipe.data.jsonl else "",
+        f"`{recipe.data.jsonl.name}`, de-identified" if recipe.data.jsonl else "",
     ]
     path.write_text(
         f"""# {recipe.name}
 
 {kind[0].upper()}{kind[1:]} ({parameters:,} parameters) by `aftercare train generator --recipe {recipe_path.name}`: seed {recipe.seed}, {steps} steps of
 {recipe.training.batch * recipe.training.accumulate} examples. It reads a patient's report with its context, findings and candidate advice, and
-writes the JSON of `TriageDraft`. Trained on {", ".join(each for each in sources if each)}{", de-identified" if recipe.data.deidentify else ""};
+writes the JSON of `TriageDraft`. Trained on {", ".join(each for each in sources if each)};
 the loss over time is in `curve.csv`.
 
 ## What it is for

@@ -26,8 +26,9 @@ class _Part(BaseModel):
 
 
 class DataPart(_Part):
-    """Stage 1. `voices`: this project's corpora; `jsonl`: lines of {"text", "acuity", "patient"} and what else is known of them.
+    """Stage 1. `voices`: this project's corpora, invented; `jsonl`: lines of {"text", "acuity", "patient"} and what else is known of them.
 
+    A file's lines are somebody's own words: they are always de-identified.
     The validation and test voices are those of `nlu/corpora/splits.yaml`; of a file, `validation` and `test` are the shares of its patients held out.
     """
 
@@ -35,7 +36,6 @@ class DataPart(_Part):
     rules: bool = True
     graph: int = Field(default=0, ge=0, description="Reports composed from the knowledge graph.")
     jsonl: Path | None = None
-    deidentify: bool = True
     validation: float = Field(default=0.1, gt=0, lt=0.5)
     test: float = Field(default=0.1, gt=0, lt=0.5)
     examples: int = Field(ge=1, description="How many varied examples are made of the training messages.")

@@ -13,6 +13,7 @@ import json
 import random
 import shutil
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -60,22 +61,24 @@ from generation.served import ROOT, weights_hash
 
 _progress = Console(stderr=True)
 HOME = MODELS.parent
+_MAKERS = (
+    *(f"generation/{name}.py" for name in ("corpus", "deidentify", "examples", "prompt", "recipe")),
+    *(f"care/{name}.py" for name in ("acuity", "lexicon", "numbers", "retrieval", "triage/model", "triage/request", "understanding")),
+    *(f"care/{name}" for name in ("graph", "knowledge", "redflags")),
+)
 
 
 def gather(recipe: Recipe) -> Corpus:
-    """Stage 1: the messages, de-identified, normalised, label-checked and split. Raises `CorpusInvalid`."""
+    """Stage 1: the messages, a file's de-identified, normalised, label-checked and split. Raises `CorpusInvalid`."""
     part, rng = recipe.data, random.Random(recipe.seed)  # noqa: S311 - variety, not secrecy
-    corpora = [read_voices()] if part.voices else []
+    corpora: list[tuple[Corpus, Callable[[str], str] | None]] = [(read_voices(), None)] if part.voices else []
     if part.jsonl:
-        corpora.append(read_lines(part.jsonl, part.validation, part.test, recipe.seed))
-    clean = None
-    if part.deidentify:
         from generation.deidentify import deidentifier
 
-        clean = deidentifier().clean
+        corpora.append((read_lines(part.jsonl, part.validation, part.test, recipe.seed), deidentifier().clean))
     splits: list[list[Labelled]] = []
     for split in ("train", "validation", "test"):
-        messages = cleaned((message for corpus in corpora for message in getattr(corpus, split)), clean)
+        messages = [message for corpus, clean in corpora for message in cleaned(getattr(corpus, split), clean)]
         if split == "train" and (wrong := contradictions(messages)):
             _progress.print(f"{len(wrong)} training messages labelled below their red flag are left out")
             messages = [message for message in messages if message not in wrong]
@@ -98,7 +101,7 @@ class Prepared(Frozen):
 
 
 def prepare(recipe: Recipe, work: Path) -> Prepared:
-    """The examples of a run. They are kept in `work` and taken from there while recipe, corpora, knowledge and prompt stay as they are."""
+    """The examples of a run. They are kept in `work` and taken from there while all that they are made of stays as it is."""
     kept, key = work / "examples.json", _key(recipe)
     if kept.exists() and (found := Prepared.model_validate_json(kept.read_bytes())).key == key:
         return found
@@ -113,12 +116,16 @@ def prepare(recipe: Recipe, work: Path) -> Prepared:
 
 
 def _key(recipe: Recipe) -> str:
-    """A hash of all that examples are made of."""
-    digest = sha256(f"{recipe.seed} {recipe.data.model_dump_json()} {knowledge().version} {PROMPT_VERSION}".encode())
-    files = [*sorted(CORPORA.rglob("*.yaml")), *([recipe.data.jsonl] if recipe.data.jsonl else []), Path(__file__).with_name("examples.py")]
-    for file in files:
+    """A hash of all that examples are made of, and of what makes them."""
+    digest = sha256(f"{recipe.seed} {recipe.data.model_dump_json()} {knowledge().version}".encode())
+    for file in (*sorted(CORPORA.rglob("*.yaml")), *([recipe.data.jsonl] if recipe.data.jsonl else []), *makers()):
         digest.update(file.read_bytes() if file.exists() else b"")
     return digest.hexdigest()
+
+
+def makers() -> list[Path]:
+    """The source files whose change makes other examples."""
+    return sorted(file for name in _MAKERS for file in ((ROOT / name).rglob("*.py") if (ROOT / name).is_dir() else [ROOT / name]))
 
 
 def run(recipe: Recipe, recipe_path: Path, out: Path | None, registry: Path, *, resume: bool) -> Entry | None:

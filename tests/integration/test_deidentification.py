@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -36,6 +37,20 @@ def test_what_names_a_person_goes_and_what_a_report_needs_stays() -> None:
     for left in ("Bartholomew", "Quist", "0142", "Oluwaseun", "Larkspur", "Claire", "54701", "1951", "4111", "example.org", "41"):
         assert left not in " ".join(said[: len(NAMING)])
     assert said[len(NAMING) :] == KEPT
+
+
+def test_the_reference_recipe_takes_names_out_of_a_file_that_it_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "reports.jsonl"
+    file.write_text("\n".join(json.dumps({"text": f"{NAMING[0]} It itches {at} times an hour.", "acuity": "routine", "patient": f"p{at}"}) for at in range(10)))
+    given = f"read_recipe(RECIPES / 'reference.yaml').data.model_copy(update={{'voices': False, 'rules': False, 'graph': 0, 'jsonl': Path({str(file)!r})}})"
+    gathered = run(
+        "import json; from pathlib import Path; from generation.recipe import RECIPES, read_recipe; from generation.train import gather\n"
+        f"corpus = gather(read_recipe(RECIPES / 'reference.yaml').model_copy(update={{'data': {given}}}))\n"
+        "print(json.dumps([each.text for split in (corpus.train, corpus.validation, corpus.test) for each in split]))"
+    )
+    texts = json.loads(gathered)
+    assert len(texts) == 10
+    assert all("knee" in text and not {"Bartholomew", "Quist", "0142"} & set(re.findall(r"\w+", text)) for text in texts)
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def small(name: str, folder: Path, **changes: object) -> Path:
     recipe = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
     lines = [{"text": f"report {number}: my wound hurts and it is red", "acuity": "routine", "patient": f"p{number}"} for number in range(12)]
     (folder / "lines.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    recipe["data"] |= {"voices": False, "rules": False, "graph": 0, "jsonl": str(folder / "lines.jsonl"), "deidentify": False, "examples": 8}
+    recipe["data"] |= {"voices": False, "rules": False, "graph": 0, "jsonl": str(folder / "lines.jsonl"), "examples": 8}
     recipe["training"] |= {"epochs": 1.0, "batch": 2, "accumulate": 2, "evaluate_every": 1, "device": "cpu"}
     recipe["settings"]["frozen_layers"] = 1
     recipe["format"]["max_tokens"] = 4096  # the tiny tokenizers make a token of almost every byte

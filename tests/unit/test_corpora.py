@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -67,17 +67,22 @@ def test_the_shipped_corpus_is_whole_and_no_voice_is_in_two_splits() -> None:
     corpus = read_corpus()
     voices = [{example.voice for example in part} for part in (corpus.train, corpus.validation, corpus.test)]
     assert not voices[0] & voices[1] and not voices[0] & voices[2] and not voices[1] & voices[2]
-    assert sum(map(len, (corpus.train, corpus.validation, corpus.test))) >= 800
+    assert len({example.text for part in (corpus.train, corpus.validation, corpus.test) for example in part}) >= 3_000
+    assert len(set.union(*voices)) >= 20
     assert {intent for example in corpus.train for intent in example.intents} == set(Intent)
     assert {example.acuity for example in corpus.test} == set(Acuity)
 
 
 def test_no_message_of_five_words_or_more_is_nearly_one_of_another_split() -> None:
     corpus = read_corpus()
-    held_out = [words_of(example.text) for example in (*corpus.validation, *corpus.test)]
-    trained = {words_of(example.text) for example in corpus.train}
-    near = [text for text in trained if len(text.split()) >= 5 and process.extractOne(text, held_out, scorer=fuzz.ratio, score_cutoff=88)]
-    assert not near
+    for one, other in combinations((corpus.train, corpus.validation, corpus.test), 2):
+        held_out = [words_of(example.text) for example in other]
+        near = [text for text in {words_of(example.text) for example in one} if len(text.split()) >= 5 and _is_near(text, held_out)]
+        assert not near
+
+
+def _is_near(text: str, others: list[str]) -> bool:
+    return process.extractOne(text, others, scorer=fuzz.ratio, score_cutoff=88) is not None
 
 
 def test_a_second_reader_agrees_with_the_labels() -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from care.acuity import Acuity
 from care.redflags import check
+from care.settings import ROOT
 from care.triage.model import PatientContext
 from generation.corpus import Corpus, CorpusInvalid, Labelled, cleaned, contradictions, graph_messages, read_lines, read_voices, rule_messages
 from generation.examples import example, varied
 from generation.prompt import answer, completion_prompt, kept_to, read_draft
 from generation.recipe import RECIPES, read_recipe
+from generation.train import makers
+
+_ONLY_DESCRIBE = tuple(str(ROOT / folder / "__init__.py") for folder in ("care", "care/triage", "generation"))
+"""Packages' own files that hold nothing of which an example is made."""
 
 
 def said(voice: str, text: str, acuity: Acuity = Acuity.ROUTINE) -> Labelled:
@@ -30,8 +37,13 @@ def test_leakage_is_found() -> None:
     held = [said("b", "my knee is swollen and very hot")], [said("c", "all is well with me today thanks")]
     with pytest.raises(CorpusInvalid, match="b is in train and in validation"):
         Corpus([said("b", "I fell")], *held).check()
-    with pytest.raises(CorpusInvalid, match="worded as one held out"):
-        Corpus([said("a", "My knee is swollen, and VERY hot!")], *held).check()
+    for splits in (
+        ([said("a", "My knee is swollen, and VERY hot!")], *held),
+        ([said("a", "All is well with me today. Thanks!")], *held),
+        ([said("a", "hi")], held[0], [said("c", "My knee is swollen, and VERY hot!")]),
+    ):
+        with pytest.raises(CorpusInvalid, match=r"worded as one of (train|validation)"):
+            Corpus(*splits).check()
     with pytest.raises(CorpusInvalid, match="no message is left for test"):
         Corpus([said("a", "hi")], held[0], []).check()
 
@@ -47,6 +59,15 @@ def test_a_file_is_split_by_patient_and_its_mistakes_are_said(tmp_path: Path) ->
     file.write_text('{"text": "a", "acuity": "bad", "patient": "p"}')
     with pytest.raises(CorpusInvalid, match="line 1: acuity"):
         read_lines(file, 0.2, 0.2, 1)
+
+
+def test_all_the_code_that_examples_are_made_by_counts_for_whether_kept_ones_still_hold() -> None:
+    loaded = "[each.__file__ for name, each in sys.modules.items() if name.partition('.')[0] in ('care', 'generation', 'nlu')]"
+    script = f"import sys; import generation.examples; print(*{loaded}, sep='\\n')"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    used = {Path(file) for file in told.split() if file not in _ONLY_DESCRIBE}
+    assert len(used) > 15
+    assert used | {ROOT / "generation/deidentify.py"} <= set(makers())
 
 
 def test_a_label_below_its_red_flag_is_found_and_texts_are_normalised() -> None:
