@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from care.acuity import Acuity, highest
 from care.graph import complications_for
@@ -21,34 +21,42 @@ _LEADING = 0.3
 
 @dataclass(frozen=True)
 class Said:
-    """What encoder and model answered on a report, kept so that every variant of the decision is made of the same answers."""
+    """What encoder and model answered on a report, kept so that every variant of the decision is made of the same answers; None is left out.
 
-    understanding: Understanding
+    `alike` is how like the report each approved statement is.
+    """
+
+    understanding: Understanding | None
     draft: TriageDraft | None
     graphless: TriageDraft | None
     seconds: float
     failed: str = ""
+    alike: dict[str, float] | None = None
 
 
 @dataclass
 class _Kept:
     """Encoder and model as they answered before; `version` and `prompt_version` are the model's."""
 
-    understanding: Understanding | None
-    said: TriageDraft | None
+    said: Said
     version: str
     prompt_version: str
     decides: bool
 
     def understand(self, text: str) -> Understanding:
-        if self.understanding is None:
+        if self.said.understanding is None:
             raise UnderstandingUnavailable("left out")
-        return self.understanding
+        return self.said.understanding
+
+    def alike(self, text: str) -> dict[str, float]:
+        if self.said.alike is None:
+            raise UnderstandingUnavailable("left out")
+        return self.said.alike
 
     def draft(self, request: TriageRequest, deadline_s: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
-        if self.said is None:
+        if self.said.draft is None:
             raise DraftUnavailable("left out")
-        return self.said
+        return self.said.draft
 
 
 def without_graph(request: TriageRequest) -> TriageRequest:
@@ -71,7 +79,7 @@ def by_graph(text: str, context: PatientContext) -> Acuity:
 def decisions(text: str, context: PatientContext, said: Said, versions: tuple[str, str]) -> dict[str, Acuity]:
     """The acuity by each way of deciding: all layers, each alone, and all but each.
 
-    The rules cannot be taken out of the service, which never decides below them: without them the highest vote of the others stands.
+    The rules cannot be taken out of the service, which never decides below them: without them the highest vote of the others that decide stands.
     """
     decided = decide(text, context, said, versions)
     votes = {vote.layer: vote for vote in decided.votes}
@@ -82,22 +90,18 @@ def decisions(text: str, context: PatientContext, said: Said, versions: tuple[st
         "encoder alone": encoder,
         "model alone": model,
         "graph alone": by_graph(text, context),
-        "without rules": highest([encoder, model]),
-        "without encoder": _decided(text, context, versions, None, said.draft),
-        "without model": _decided(text, context, versions, said.understanding, None),
-        "without graph": _decided(text, context, versions, said.understanding, said.graphless),
+        "without rules": highest([encoder, model]) if decides(versions[0]) else encoder,
+        "without encoder": decide(text, context, replace(said, understanding=None, alike=None), versions).acuity,
+        "without model": decide(text, context, replace(said, draft=None), versions).acuity,
+        "without graph": decide(text, context, replace(said, draft=said.graphless), versions).acuity,
     }
 
 
 def decide(text: str, context: PatientContext, said: Said, versions: tuple[str, str]) -> Triage:
     """The triage as the service makes it of these answers."""
-    kept = _Kept(said.understanding, said.draft, *versions, decides(versions[0]))
-    return TriageService(kept, kept, knowledge()).assess(Report(text=text, context=context, understanding=said.understanding), DEADLINE_S)
-
-
-def _decided(text: str, context: PatientContext, versions: tuple[str, str], understanding: Understanding | None, draft: TriageDraft | None) -> Acuity:
-    kept = _Kept(understanding, draft, *versions, decides(versions[0]))
-    return TriageService(kept, kept, knowledge()).assess(Report(text=text, context=context, understanding=understanding), DEADLINE_S).acuity
+    kept = _Kept(said, *versions, decides(versions[0]))
+    triage = TriageService(kept, kept, knowledge(), likeness=kept)
+    return triage.assess(Report(text=text, context=context, understanding=said.understanding), DEADLINE_S)
 
 
 WAYS: tuple[str, ...] = (

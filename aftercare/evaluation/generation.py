@@ -77,7 +77,8 @@ def ask_all(cases: Sequence[Case]) -> tuple[list[Said], tuple[str, str]]:
 
     def ask(case: Case) -> Said:
         findings = Findings(case.text, case.context)
-        offered = advice_for(case.text, findings.present, case.context, likeness=likeness_of(case.text, understander))
+        alike = likeness_of(case.text, understander)
+        offered = advice_for(case.text, findings.present, case.context, likeness=alike)
         request = request_for(Report(text=case.text, context=case.context, understanding=None), findings, offered)
         understanding = understander.understand(case.text)
         began = time.perf_counter()
@@ -91,7 +92,7 @@ def ask_all(cases: Sequence[Case]) -> tuple[list[Said], tuple[str, str]]:
             graphless = drafter.draft(without_graph(request), DEADLINE_S) if draft is not None else None
         except DraftUnavailable:
             graphless = None
-        return Said(understanding, draft, graphless, seconds, failed)
+        return Said(understanding, draft, graphless, seconds, failed, alike)
 
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -114,7 +115,7 @@ def report_on(cases: Sequence[Case], source: str, labelled: Sequence[tuple[Case,
         for way, acuity in decisions(case.text, case.context, each, versions).items():
             by_way[way].append(Judged(case, acuity, acuity, 1.0))
     failed = Counter(each.failed for each in drafts if each.failed)
-    answered = len(drafts) - sum(number for reason, number in failed.items() if "schema" not in reason)
+    answered = sum(each.draft is not None or is_answer(each.failed) for each in drafts)
     wanted = [right for _, right in labelled]
     grades = [textstat.flesch_kincaid_grade(each.reply) for each in triages if each.reply]
     written = [each for each in triages if each.drafted or each.rejected]
@@ -137,6 +138,11 @@ def report_on(cases: Sequence[Case], source: str, labelled: Sequence[tuple[Case,
         grade_highest=max(grades, default=None),
         draft_latency=Spread.of(timed) if len(timed) > 1 else None,
     )
+
+
+def is_answer(failed: str) -> bool:
+    """Whether the model did answer where no draft came of it: out of the schema, cut off or endless, in the client's words."""
+    return any(words in failed for words in ("not in the schema", "did not end by itself", "is too long"))
 
 
 def _advice(given: Sequence[Sequence[str]], wanted: Sequence[frozenset[str]]) -> AdviceFigures:

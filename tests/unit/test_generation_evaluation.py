@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from aftercare.evaluation import generation
-from aftercare.evaluation.ablation import WAYS, Said, by_graph, decisions
+from aftercare.evaluation.ablation import WAYS, Said, by_graph, decide, decisions
 from aftercare.evaluation.cases import Case, CasesInvalid
 from care.acuity import Acuity
-from care.triage.model import PatientContext, TriageDraft
+from care.knowledge import knowledge
+from care.triage.model import DraftUnavailable, PatientContext, Report, TriageDraft
+from care.triage.request import request_for
 from care.understanding import Understanding
+from generation import REFERENCE_MODEL
+from generation.client import VllmDrafter
 
 BARE = PatientContext()
 
@@ -37,6 +43,36 @@ def test_each_layer_counts_as_it_voted_and_has_no_say_where_it_is_left_out() -> 
     calm = decisions("I slept well", BARE, said, ("m1", "2"))
     assert (calm["all layers"], calm["without model"], calm["without graph"]) == (Acuity.URGENT, Acuity.SELF_CARE, Acuity.SELF_CARE)
     assert calm["rules alone"] is calm["encoder alone"] is Acuity.SELF_CARE
+
+
+def test_a_model_that_does_not_decide_decides_nothing_without_the_rules_either() -> None:
+    said = heard(Acuity.SELF_CARE, Acuity.URGENT)
+    assert decisions("crushing chest pain", BARE, said, (f"{REFERENCE_MODEL}@1a2b3c4d", "2"))["without rules"] is Acuity.SELF_CARE
+
+
+def test_advice_is_found_by_likeness_as_in_the_service() -> None:
+    said, text = heard(Acuity.ROUTINE, None), "may I splash about"
+    alike = {each: 0.9 if each == "wound_no_soak" else 0.0 for each in knowledge().advice}
+    assert "wound_no_soak" not in decide(text, BARE, said, ("m1", "2")).advice
+    assert "wound_no_soak" in decide(text, BARE, replace(said, alike=alike), ("m1", "2")).advice
+
+
+@pytest.mark.parametrize(
+    ("answer", "counts"),
+    [
+        ({"finish_reason": "length", "text": '{"acuity":"rou'}, True),
+        ({"finish_reason": "stop", "text": "I am well"}, True),
+        ({"finish_reason": "stop", "text": "x" * 200_000}, True),
+        (None, False),
+    ],
+)
+def test_an_answer_that_was_cut_off_is_one_out_of_the_schema(answer: dict[str, str] | None, counts: bool) -> None:
+    told = {"model": "m", "choices": [answer], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+    client = VllmDrafter("http://vllm", transport=httpx.MockTransport(lambda _: httpx.Response(200, json=told) if answer else httpx.Response(503)))
+    with pytest.raises(DraftUnavailable) as failed:
+        client.draft(request_for(Report(text="my knee hurts", context=BARE, understanding=None)), 5.0)
+    client.close()
+    assert generation.is_answer(failed.value.reason) is counts
 
 
 def test_the_graph_alone_says_what_its_complications_do() -> None:
