@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
+from aftercare.bench.generation import CONCURRENCIES, through_client
 from aftercare.evaluation import generation
 from aftercare.evaluation.ablation import WAYS, Said, by_graph, decide, decisions
 from aftercare.evaluation.cases import Case, CasesInvalid
@@ -18,7 +21,7 @@ from care.triage.model import DraftUnavailable, PatientContext, Report, TriageDr
 from care.triage.request import request_for
 from care.understanding import Understanding
 from generation import REFERENCE_MODEL
-from generation.client import VllmDrafter
+from generation.client import Timeouts, VllmDrafter
 
 BARE = PatientContext()
 
@@ -73,6 +76,27 @@ def test_an_answer_that_was_cut_off_is_one_out_of_the_schema(answer: dict[str, s
         client.draft(request_for(Report(text="my knee hurts", context=BARE, understanding=None)), 5.0)
     client.close()
     assert generation.is_answer(failed.value.reason) is counts
+
+
+def test_the_bench_has_as_many_under_way_through_the_client_as_bare() -> None:
+    most, arrived, all_there = max(CONCURRENCIES), [0], asyncio.Event()
+    draft = heard(Acuity.ROUTINE, Acuity.ROUTINE).draft
+    assert draft is not None
+    answer = {"model": "m", "choices": [{"finish_reason": "stop", "text": draft.model_dump_json()}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+
+    async def answered(_: httpx.Request) -> httpx.Response:
+        arrived[0] += 1
+        if arrived[0] == most:
+            all_there.set()
+        await asyncio.wait_for(all_there.wait(), 20)
+        return httpx.Response(200, json=answer)
+
+    client = VllmDrafter("http://vllm", transport=httpx.MockTransport(answered), timeouts=Timeouts(answer_s=60))
+    request = request_for(Report(text="my knee hurts", context=BARE, understanding=None))
+    with ThreadPoolExecutor(most) as pool:
+        made = list(pool.map(lambda call: call(), through_client(client, [request] * most)))
+    client.close()
+    assert len(made) == most
 
 
 def test_the_graph_alone_says_what_its_complications_do() -> None:
