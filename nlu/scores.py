@@ -34,6 +34,7 @@ class Scores(BaseModel):
     span_overlap_f1: float | None
     status_accuracy: float | None
     status_f1: float | None
+    status_f1_by_status: dict[str, float]
     acuity_accuracy: float | None
     emergencies: int
     emergency_sensitivity: float | None
@@ -73,6 +74,10 @@ def score(examples: list[Example], answers: list[Understanding]) -> Scores:
     probable = [most_probable(answer) for answer in answers]
     confident = [(answer.acuity[level], example.acuity is level) for example, answer, level in zip(examples, answers, probable, strict=True)]
     statuses = _statuses(examples, answers)
+    by_status = {
+        str(status): f1(sum(a is b is status for a, b in statuses), sum(b is status for _, b in statuses), sum(a is status for a, _ in statuses)) or 0.0
+        for status in sorted({label for label, _ in statuses} - {SymptomStatus.PRESENT})
+    }
     foreign = [rejected(answer) for example, answer in zip(examples, answers, strict=True) if Intent.OUT_OF_SCOPE in example.intents]
     ours = [rejected(answer) for example, answer in zip(examples, answers, strict=True) if Intent.OUT_OF_SCOPE not in example.intents]
     return Scores(
@@ -83,10 +88,8 @@ def score(examples: list[Example], answers: list[Understanding]) -> Scores:
         span_f1=span_f1(examples, answers, exact=True),
         span_overlap_f1=span_f1(examples, answers, exact=False),
         status_accuracy=_mean(label is answer for label, answer in statuses),
-        status_f1=_mean(
-            f1(sum(a is b is status for a, b in statuses), sum(b is status for _, b in statuses), sum(a is status for a, _ in statuses)) or 0.0
-            for status in sorted({label for label, _ in statuses} - {SymptomStatus.PRESENT})
-        ),
+        status_f1=_mean(by_status.values()),
+        status_f1_by_status=by_status,
         acuity_accuracy=_mean(hit for _, hit in confident),
         emergencies=len(emergencies),
         emergency_sensitivity=_mean(called is Acuity.EMERGENCY for called in emergencies),

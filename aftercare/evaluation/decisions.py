@@ -44,7 +44,7 @@ def decide_all(cases: list[Case]) -> list[Triage]:
 def report_on(cases: list[Case], source: str, left_out: int) -> Report:
     """The decisions' figures. Raises `LayerAway`."""
     decided = decide_all(cases)
-    judged = [Judged(case, each.acuity, each.acuity, each.confidence) for case, each in zip(cases, decided, strict=True)]
+    judged = [Judged(case, each.acuity, None, each.confidence) for case, each in zip(cases, decided, strict=True)]
     return Report(title="Triage", source=source, messages=len(judged), left_out=left_out, versions=decided[0].versions, figures=measure(judged))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from pydantic import BaseModel
 
 from aftercare.evaluation.cases import Case
 from care.acuity import Acuity
 from care.understanding import Intent
+from nlu.scores import Scores
 
 NOT_SURE = "not sure"
 _BINS = 10
@@ -20,12 +22,13 @@ _BINS = 10
 class Judged:
     """A case and what was answered: the acuity called, the most probable one with its probability, and the intents, most probable first.
 
-    `intents` is None where they were not asked for. What is called may lean to the serious side of what is most probable.
+    `intents` is None where they were not asked for. What is called may lean to the serious side of what is most probable; `probable` is None
+    where there is but the one answer.
     """
 
     case: Case
     called: Acuity
-    probable: Acuity
+    probable: Acuity | None
     confidence: float
     intents: tuple[Intent, ...] | None = None
 
@@ -41,13 +44,15 @@ class Bin(BaseModel):
 class AcuityFigures(BaseModel):
     """Shares between 0 and 1; None where no case could show it.
 
-    `false_alarms` is the share of non-emergencies called emergency; `over_called` of those that need no clinician today called urgent or more;
-    `under_called` of those that need one today called less. `ece` is the expected calibration error over ten equal bins
+    All are of the level called but `probable_accuracy` and `ece`, which are of the most probable one. `false_alarms` is the share of non-emergencies
+    called emergency; `over_called` of those that need no clinician today called urgent or more; `under_called` of those that need one today called
+    less. `ece` is the expected calibration error over ten equal bins
     (Naeini et al., Obtaining well calibrated probabilities using Bayesian binning, 2015).
     """
 
     messages: int
     accuracy: float | None
+    probable_accuracy: float | None
     emergencies: int
     sensitivity: float | None
     at_least_urgent: float | None
@@ -70,6 +75,7 @@ class ScopeFigures(BaseModel):
     """What is nothing to do with care. Rejected: called out of scope before anything else, or nothing was sure.
 
     `taken_for_out_of_scope` is the share of messages in scope that were called out of scope; `falsely_rejected` counts the unsure ones too.
+    `no_report` are the messages that report no symptom (small talk, say), of which `not_taken_for_report` were not called a report either.
     """
 
     out_of_scope: int
@@ -77,14 +83,34 @@ class ScopeFigures(BaseModel):
     in_scope: int
     falsely_rejected: float | None
     taken_for_out_of_scope: float | None
+    no_report: int
+    not_taken_for_report: float | None
     not_sure: float | None
 
 
 class SpanFigures(BaseModel):
-    """Marked words found: F1 with exact borders, and with any overlap of the same label."""
+    """Marked words found: F1 with exact borders, also by label, and with any overlap of the same label.
+
+    Of the symptoms found with exact borders, how often it is right whose they are and when (`status_accuracy`), and the F1 of each such status but the
+    patient's own now: denied, another's, past.
+    """
 
     exact_f1: float | None
     overlap_f1: float | None
+    by_label: dict[str, float]
+    status_accuracy: float | None
+    statuses: dict[str, float]
+
+    @classmethod
+    def of(cls, scores: Scores) -> Self:
+        """The part on marked words of the encoder's scores."""
+        return cls(
+            exact_f1=scores.span_f1,
+            overlap_f1=scores.span_overlap_f1,
+            by_label=scores.span_f1_by_label,
+            status_accuracy=scores.status_accuracy,
+            statuses=scores.status_f1_by_status,
+        )
 
 
 class Missed(BaseModel):
@@ -142,6 +168,7 @@ def acuity_figures(judged: Sequence[Judged]) -> AcuityFigures:
     return AcuityFigures(
         messages=len(judged),
         accuracy=_mean(each.called in each.case.right for each in judged),
+        probable_accuracy=_mean(each.probable in each.case.right for each in judged if each.probable is not None),
         emergencies=len(emergencies),
         sensitivity=_mean(each.called is Acuity.EMERGENCY for each in emergencies),
         at_least_urgent=_mean(each.called.rank >= Acuity.URGENT.rank for each in emergencies),
@@ -181,6 +208,7 @@ def _micro(judged: Sequence[Judged]) -> float | None:
 def _scope(judged: Sequence[Judged]) -> ScopeFigures:
     outside = [each for each in judged if Intent.OUT_OF_SCOPE in each.case.intents]
     inside = [each for each in judged if Intent.OUT_OF_SCOPE not in each.case.intents]
+    no_report = [each for each in judged if Intent.REPORT_SYMPTOM not in each.case.intents]
     rejections = {Intent.OUT_OF_SCOPE.value, NOT_SURE}
     return ScopeFigures(
         out_of_scope=len(outside),
@@ -188,6 +216,8 @@ def _scope(judged: Sequence[Judged]) -> ScopeFigures:
         in_scope=len(inside),
         falsely_rejected=_mean(_first(each) in rejections for each in inside),
         taken_for_out_of_scope=_mean(_first(each) == Intent.OUT_OF_SCOPE.value for each in inside),
+        no_report=len(no_report),
+        not_taken_for_report=_mean(Intent.REPORT_SYMPTOM not in (each.intents or ()) for each in no_report),
         not_sure=_mean(_first(each) == NOT_SURE for each in judged),
     )
 
@@ -200,7 +230,7 @@ def _bins(judged: Sequence[Judged]) -> list[Bin]:
         Bin(
             answers=len(those),
             confidence=sum(each.confidence for each in those) / len(those),
-            right=sum(each.probable in each.case.right for each in those) / len(those),
+            right=sum((each.probable or each.called) in each.case.right for each in those) / len(those),
         )
         for _, those in sorted(members.items())
     ]

@@ -113,7 +113,7 @@ def report_on(cases: Sequence[Case], source: str, labelled: Sequence[tuple[Case,
     by_way: dict[str, list[Judged]] = {way: [] for way in WAYS}
     for case, each in zip(cases, drafts, strict=True):
         for way, acuity in decisions(case.text, case.context, each, versions).items():
-            by_way[way].append(Judged(case, acuity, acuity, 1.0))
+            by_way[way].append(Judged(case, acuity, None, 1.0))
     failed = Counter(each.failed for each in drafts if each.failed)
     answered = sum(each.draft is not None or is_answer(each.failed) for each in drafts)
     wanted = [right for _, right in labelled]
@@ -199,7 +199,9 @@ def page(report: GenerationReport) -> str:
     """The report as an HTML page."""
     pages = Environment(loader=PackageLoader("aftercare.evaluation"), autoescape=select_autoescape())
     pages.filters["share"] = _share
-    return pages.get_template("generation.html").render(report=report, lines=told(report), columns=list(AcuityFigures.model_fields))
+    return pages.get_template("generation.html").render(
+        report=report, lines=told(report), columns=[each for each in AcuityFigures.model_fields if each != "probable_accuracy"]
+    )
 
 
 def _share(value: float | None) -> str:

@@ -14,7 +14,8 @@ from aftercare.evaluation.figures import AcuityFigures, Bin, Figures
 
 _SIDE = 240
 _ACUITY_ROWS = {
-    "accuracy": "acuity right",
+    "accuracy": "acuity right, as called",
+    "probable_accuracy": "acuity right, most probable level",
     "sensitivity": "emergencies called emergency",
     "at_least_urgent": "emergencies called urgent or more",
     "false_alarms": "others called emergency",
@@ -52,13 +53,17 @@ def rows_of(figures: Figures) -> list[tuple[str, float | None]]:
         rows += [("intent macro-F1", figures.intent_macro_f1), ("intent micro-F1", figures.intent_micro_f1)]
     if figures.spans is not None:
         rows += [("span F1, exact borders", figures.spans.exact_f1), ("span F1, overlapping", figures.spans.overlap_f1)]
+        rows += [("symptoms found, whose and when right", figures.spans.status_accuracy)]
+        rows += [(f"symptoms found, {status}: F1", value) for status, value in figures.spans.statuses.items()]
     if figures.acuity is not None:
-        rows += [(name, getattr(figures.acuity, field)) for field, name in _ACUITY_ROWS.items()]
+        shown = {field: name for field, name in _ACUITY_ROWS.items() if field != "probable_accuracy" or figures.acuity.probable_accuracy is not None}
+        rows += [(name, getattr(figures.acuity, field)) for field, name in shown.items()]
     if figures.scope is not None:
         rows += [
             ("out of scope, rejected", figures.scope.rejected),
             ("in scope, rejected", figures.scope.falsely_rejected),
             ("in scope, taken for out of scope", figures.scope.taken_for_out_of_scope),
+            ("no symptom report, not taken for one", figures.scope.not_taken_for_report),
             ("answered not sure", figures.scope.not_sure),
         ]
     return rows
@@ -70,8 +75,13 @@ def show(report: Report, console: Console) -> None:
     for name, value in rows_of(report.figures):
         table.add_row(name, _share(value))
     console.print(table)
+    if report.figures.spans is not None and report.figures.spans.by_label:
+        labels = Table("span", "F1, exact borders")
+        for label, value in report.figures.spans.by_label.items():
+            labels.add_row(label, _share(value))
+        console.print(labels)
     for kind, by_name in report.figures.groups.items():
-        groups = Table(kind, "messages", "acuity right", "emergencies", "found", "others called emergency")
+        groups = Table(kind, "messages", "acuity right, as called", "emergencies", "found", "others called emergency")
         for name, each in by_name.items():
             groups.add_row(name, str(each.messages), _share(each.accuracy), str(each.emergencies), _share(each.sensitivity), _share(each.false_alarms))
         console.print(groups)

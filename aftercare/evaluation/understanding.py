@@ -15,12 +15,12 @@ from nlu.corpus import CorpusInvalid, read_corpus, voices_of
 from nlu.evaluate import answers_to
 from nlu.labels import ModelMismatch
 from nlu.model import DEFAULT_MODEL, Encoder
-from nlu.scores import score
+from nlu.scores import most_probable, score
 
 
 def judge(case: Case, answer: Understanding) -> Judged:
     """The case with the encoder's answer to it."""
-    probable = max(answer.acuity, key=lambda level: answer.acuity[level])
+    probable = most_probable(answer)
     return Judged(case, answer.acuity_level, probable, answer.acuity[probable], tuple(score.name for score in answer.intents))
 
 
@@ -30,7 +30,7 @@ def report_on_voices(encoder: Encoder, corpora: Path, chosen: str) -> Report:
     answers = answers_to(encoder, [example.text for example in examples])
     scores = score(examples, answers)
     judged = [judge(case, answer) for case, answer in zip(cases_of(examples), answers, strict=True)]
-    figures = measure(judged, SpanFigures(exact_f1=scores.span_f1, overlap_f1=scores.span_overlap_f1))
+    figures = measure(judged, SpanFigures.of(scores))
     return Report(title="Understanding", source=f"voices: {chosen}", messages=len(judged), left_out=0, versions={"encoder": encoder.version}, figures=figures)
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from aftercare.evaluation.cases import Case, CasesInvalid, read_cases
-from aftercare.evaluation.figures import Judged, measure
-from aftercare.evaluation.report import Report, page, write
+from aftercare.evaluation.figures import Judged, SpanFigures, measure
+from aftercare.evaluation.report import Report, page, rows_of, write
 from care.acuity import Acuity
-from care.understanding import Intent
+from care.understanding import Intent, Span, SpanLabel, SymptomStatus, Understanding
+from nlu.corpus import Example, LabelledSpan
+from nlu.scores import score
 
 
 def written(folder: Path, *rows: dict[str, object]) -> Path:
@@ -59,6 +61,48 @@ def test_each_figure_is_the_share_it_says(cases: list[Case]) -> None:
     assert set(figures.groups["age"]) == {"65 to 79", "18 to 39", "under 18"}
     assert figures.groups["protocol"]["stroke"].sensitivity == 0.0
     assert [each.id for each in figures.missed] == ["1"]
+
+
+def test_small_talk_that_is_taken_for_a_symptom_report_is_counted(tmp_path: Path) -> None:
+    rows = [
+        {"id": number, "text": text, "label": label} for number, (text, label) in enumerate([("hi", "greet"), ("cheers", "thanks"), ("ow", "report_symptom")])
+    ]
+    talk = read_cases(written(tmp_path, *rows))[0]
+    answers = ((Intent.GREET,), (Intent.THANKS, Intent.REPORT_SYMPTOM), (Intent.REPORT_SYMPTOM,))
+    figures = measure([judged(case, Acuity.SELF_CARE, 1.0, *intents) for case, intents in zip(talk, answers, strict=True)])
+    assert figures.scope is not None
+    assert (figures.scope.no_report, figures.scope.not_taken_for_report) == (2, 0.5)
+    assert ("no symptom report, not taken for one", 0.5) in rows_of(figures)
+
+
+def test_the_level_called_and_the_most_probable_one_are_told_apart(cases: list[Case]) -> None:
+    leaning = measure([Judged(cases[0], Acuity.EMERGENCY, Acuity.URGENT, 0.8), Judged(cases[2], Acuity.SELF_CARE, Acuity.SELF_CARE, 0.8)])
+    told = dict(rows_of(leaning))
+    assert (told["acuity right, as called"], told["acuity right, most probable level"]) == (1.0, 0.5)
+    assert leaning.acuity is not None and leaning.acuity.ece == pytest.approx(abs(0.8 - 0.5))
+    decided = measure([Judged(cases[0], Acuity.URGENT, None, 0.8)])
+    assert "acuity right, most probable level" not in dict(rows_of(decided))
+    assert decided.acuity is not None and decided.acuity.ece == pytest.approx(0.8)
+
+
+def test_whose_and_when_a_symptom_is_and_each_kind_of_span_are_reported() -> None:
+    text = "no fever, knee sore"
+    fever, knee, sore = (text.index(word) for word in ("fever", "knee", "sore"))
+    labelled = (
+        LabelledSpan(SpanLabel.NEGATION, 0, 2),
+        LabelledSpan(SpanLabel.SYMPTOM, fever, fever + 5, SymptomStatus.DENIED),
+        LabelledSpan(SpanLabel.SITE, knee, knee + 4),
+        LabelledSpan(SpanLabel.SYMPTOM, sore, sore + 4, SymptomStatus.PRESENT),
+    )
+    example = Example("v", text, (Intent.REPORT_SYMPTOM,), Acuity.SELF_CARE, labelled)
+    found = [(SpanLabel.NEGATION, 0, 2, None), *((SpanLabel.SYMPTOM, at, at + size, SymptomStatus.PRESENT) for at, size in ((fever, 5), (sore, 4)))]
+    spans = [Span(label=label, text=text[start:end], start=start, end=end, confidence=1.0, status=status) for label, start, end, status in found]
+    answer = Understanding(text=text, intents=[], spans=spans, acuity={Acuity.SELF_CARE: 1.0}, version="e")
+    figures = measure([], SpanFigures.of(score([example], [answer])))
+    told = dict(rows_of(figures))
+    assert (told["symptoms found, whose and when right"], told["symptoms found, denied: F1"]) == (0.5, 0.0)
+    assert figures.spans is not None and figures.spans.by_label["negation"] == 1.0
+    assert "negation" in page(Report(title="Understanding", source="one", messages=1, left_out=0, versions={}, figures=figures))
 
 
 def test_the_page_holds_every_missed_emergency_and_runs_nothing_that_a_text_says(cases: list[Case], tmp_path: Path) -> None:
