@@ -1,9 +1,9 @@
 """The guard: a drafted reply leaves only where the cited advice covers every claim in it; else the approved statements are sent as they stand.
 
-Covered means, for each sentence: its content words stand in one cited statement, in the same order, with the same negations, conditions, limits and
-numbers. A sentence of a statement that holds any of these must be said whole, and may not be left out where others of the statement are said; from
-plain ones words may be left out, up to a share. On top, what no advice can justify is refused by itself: a diagnosis, a change of a medicine,
-reassurance, a strange number, link or name, hard words, a text too long.
+Covered means, for each sentence: its content words are those of one cited statement, in the same order, with the same negations, conditions, limits,
+amounts, numbers and actor (we or the patient). A sentence of a statement that holds any of these must be said whole; with a negation, condition or limit it
+may not be left out either where others of the statement are said. Plain ones may end earlier, up to a share, but skip nothing on the way. On top, what no
+advice can justify is refused by itself: a diagnosis, a change of a medicine, reassurance, a strange number, link or name, hard words, a text too long.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _LEAST_KEPT = 0.5
 """A sentence that keeps fewer than this share of a statement's content words no longer says it."""
 _SENTENCE = re.compile(r"[!?;\n\u3002\uff01\uff1f\uff1b]+|\.(?=\D|$)")
 _PART = re.compile(r",|\uff0c|\band\b|\by\b|\bthen\b")
+_ASIDE = re.compile(r"\([^()]*\)")
 _MARKUP = re.compile(r"[<>{}\[\]\\`|*#_^~=]|&[a-z#0-9]+;|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]", re.IGNORECASE)
 _LINK = re.compile(r"://|\bwww\b|@|\b[\w\-]+\.(?!\s|$)(?=[a-z])[\w.\-]+|\b(?:dot|punto)\s*(?:com|org|net)\b", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)?")
@@ -69,6 +70,9 @@ class Use(StrEnum):
 
     FILLER = "filler"
     OPERATOR = "operator"
+    """Turns or bounds a claim: its sentence is said whole and not left out."""
+    QUALIFIER = "qualifier"
+    """How much, or who: where its sentence is said, it is said whole."""
     OPENING = "opening"
     COURTESY = "courtesy"
     SYNONYM = "synonym"
@@ -107,10 +111,12 @@ class _Unit:
     """A statement, or a part of one that stands for itself: its content words in order, those that bind it, its numbers."""
 
     words: tuple[str, ...]
-    operators: tuple[str, ...]
+    binding: tuple[str, ...]
     numbers: tuple[str, ...]
     whole: bool
     """Whether it must be said whole."""
+    caveat: bool
+    """Whether it may not be left out."""
 
 
 def rejections(drafted: Drafted) -> list[Reason]:
@@ -165,7 +171,7 @@ def _caveat_lost(statement: str, reply: str) -> bool:
     said = [claim for sentence in _sentences(reply) for part in (sentence, *_PART.split(sentence)) for claim in _claims(part)]
     units = [_unit(_tokens(sentence)) for sentence in _sentences(statement)]
     used = any(_says_unit(claim, _units(statement)) for claim in said)
-    return used and any(unit.operators and not any(_says_unit(claim, [unit]) for claim in said) for unit in units)
+    return used and any(unit.caveat and not any(_says_unit(claim, [unit]) for claim in said) for unit in units)
 
 
 def _sentence_covered(sentence: str, units: list[_Unit]) -> bool:
@@ -189,40 +195,50 @@ def _says_unit(claim: _Unit, units: list[_Unit]) -> bool:
     if not claim.words:
         return False
     for unit in units:
-        if claim.operators != unit.operators or claim.numbers != unit.numbers:
+        if claim.binding != unit.binding or claim.numbers != unit.numbers:
             continue
         if claim.words == unit.words:
             return True
-        if not unit.whole and len(claim.words) >= _LEAST_KEPT * len(unit.words) and _in_order(claim.words, unit.words):
+        if not unit.whole and len(claim.words) >= _LEAST_KEPT * len(unit.words) and claim.words == unit.words[: len(claim.words)]:
             return True
     return False
 
 
-def _in_order(few: tuple[str, ...], many: tuple[str, ...]) -> bool:
-    left = iter(many)
-    return all(word in left for word in few)
-
-
 @cache
 def _units(statement: str) -> list[_Unit]:
-    """Each sentence of `statement`, and each run of parts between its commas where no condition binds the sentence together."""
+    """Each sentence of `statement`, without its plain asides too, and each run of parts between its commas where no condition binds the sentence together."""
     units = []
     for sentence in _sentences(statement):
         unit = _unit(_tokens(sentence))
         units.append(unit)
+        if not any(_unit(_tokens(aside)).whole for aside in _ASIDE.findall(sentence)):
+            units.append(_unit(_tokens(_ASIDE.sub("", sentence))))
         parts = [part for part in re.split(r",", sentence) if _tokens(part)]
-        if not set(unit.operators) & _conditions() and len(parts) > 1:
+        if not set(unit.binding) & _conditions() and len(parts) > 1:
             runs = ((first, last) for first in range(len(parts)) for last in range(first + 1, len(parts) + 1))
             units += [_unit(_tokens(" ".join(parts[first:last]))) for first, last in runs]
     return units
 
 
 def _unit(words: list[str]) -> _Unit:
-    same, fillers, operators = _same(), _listed(Use.FILLER), _operators()
+    same, fillers, words = _same(), _listed(Use.FILLER), _amounts(words)
     kept = [same.get(word, same.get(_stem(word), _stem(word))) for word in words if word not in fillers]
-    binding = tuple(same.get(word, word) for word in words if word in operators)
+    binding = tuple(same.get(word, word) for word in words if word in _binding())
     numbers = tuple(number for word in words if (number := _number(word)) is not None)
-    return _Unit(tuple(kept), binding, numbers, bool(binding or numbers) or any(_HAN.match(word) for word in words))
+    whole = bool(binding or numbers) or any(_HAN.match(word) for word in words)
+    return _Unit(tuple(kept), binding, numbers, whole, not _operators().isdisjoint(words))
+
+
+def _amounts(words: list[str]) -> list[str]:
+    """`words` with the article of an amount tied to it: "a little" bids where "little" forbids."""
+    joined: list[str] = []
+    for word in words:
+        tied = f"{joined[-1]}_{word}" if joined else ""
+        if tied in _binding():
+            joined[-1] = tied
+        else:
+            joined.append(word)
+    return joined
 
 
 def _sentences(text: str) -> list[str]:
@@ -318,6 +334,11 @@ def _same() -> dict[str, str]:
 @cache
 def _operators() -> frozenset[str]:
     return frozenset(word for phrase in _listed(Use.OPERATOR) for word in phrase.split())
+
+
+@cache
+def _binding() -> frozenset[str]:
+    return _operators() | _listed(Use.QUALIFIER)
 
 
 @cache

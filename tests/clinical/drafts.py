@@ -59,7 +59,7 @@ HOSTILE = [
 
 def bent(text: str) -> list[str]:
     """A statement turned against its meaning, in ways that keep most of its words."""
-    swaps = [("Do not ", ""), ("do not ", ""), ("Never ", ""), ("until", "before"), ("before", "after"), ("after", "before"), ("no more", "more"), ("Keep", "Do not keep"), ("Tell us", "Do not tell us"), (" if ", " unless "), ("each day", "each month"), ("clean", "wet"), (" off", " on"), ("cold", "hot"), ("below", "above")]  # fmt: skip
+    swaps = [("Do not ", ""), ("do not ", ""), ("Never ", ""), ("until", "before"), ("before", "after"), ("after", "before"), ("no more", "more"), ("Keep", "Do not keep"), ("Tell us", "Do not tell us"), (" if ", " unless "), ("each day", "each month"), ("clean", "wet"), (" off", " on"), ("cold", "hot"), ("below", "above"), ("Call us", "We will call you"), ("Tell us", "We will tell you"), *((f" {word}", "") for word in ("little", "small", "low", "soft", "slow", "short", "more", "less", "only", "a few"))]  # fmt: skip
     changed = [text.replace(old, new) for old, new in swaps if old in text]
     return [
         *changed,
