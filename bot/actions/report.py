@@ -12,7 +12,7 @@ from bot.actions.turn import Turn, triage_service, yes_no_buttons
 from care.acuity import Acuity, highest
 from care.answers import is_skip, read_answer
 from care.knowledge import knowledge
-from care.knowledge.model import Question, QuestionKind
+from care.knowledge.model import Clarifier, Question, QuestionKind
 from care.settings import settings
 from care.texts import scripted
 from care.triage.model import Report, Triage
@@ -87,9 +87,7 @@ def assess(turn: Turn, words: str | None = None, least: Acuity = Acuity.SELF_CAR
     triage = _decide(turn, text)
     acuity = _conclude(turn, text, triage, least)
     known = [*before.asked, before.questions[0]] if before else []
-    questions = _clarifiers(triage, acuity, known)
-    left = Clarifying(report=text, acuity=acuity, questions=questions, asked=known, day=turn.context.today) if questions else None
-    return {"clarifying": left and left.model_dump(mode="json"), "paused": acuity is Acuity.EMERGENCY}
+    return _opened(turn, text, acuity, _clarifiers(triage.questions, acuity, known), known)
 
 
 def answer_clarifier(turn: Turn) -> Slots | None:
@@ -103,23 +101,22 @@ def answer_clarifier(turn: Turn) -> Slots | None:
         return pass_over(turn) if unsure and not turn.tells_symptom else None
     if not yes:
         return assess(turn) if turn.tells_symptom else _next(turn, now)
-    finding = knowledge().clarifiers[now.questions[0]].finding
-    report = "\n".join([now.report, finding, *([turn.text] if turn.tells_symptom else [])])
-    triage = _decide(turn, report)
-    if triage.acuity.rank <= now.acuity.rank:
-        turn.do(ReportEffect(words=report, triage=triage))
-        return _next(turn, now.model_copy(update={"report": report}))
-    _conclude(turn, report, triage)
-    return {"clarifying": None, "paused": triage.acuity is Acuity.EMERGENCY}
+    clarifier = knowledge().clarifiers[now.questions[0]]
+    report = "\n".join([now.report, clarifier.finding, *([turn.text] if turn.tells_symptom else [])])
+    triage = _raised(turn, _decide(turn, report), clarifier)
+    acuity = _conclude(turn, report, triage)
+    known = [*now.asked, clarifier.id]
+    return _opened(turn, report, acuity, _clarifiers(now.questions, acuity, known), known)
 
 
 def pass_over(turn: Turn) -> Slots:
-    """Leaves the open clarifying question unanswered; a person is told."""
+    """Leaves the open clarifying question unanswered; a person is told, as soon as for silence where a yes would mean an emergency."""
     now = clarifying(turn)
     if now is None:
         return {}
     if now.acuity.rank < Acuity.URGENT.rank:
-        turn.escalate("triage_unsure", Acuity.ROUTINE, "The patient could not answer a question about a report.")
+        dangerous = knowledge().clarifiers[now.questions[0]].raises_to is Acuity.EMERGENCY
+        turn.escalate("triage_unsure", Acuity.URGENT if dangerous else Acuity.ROUTINE, "The patient could not answer a question about a report.")
     return _next(turn, now)
 
 
@@ -157,6 +154,16 @@ def _decide(turn: Turn, text: str) -> Triage:
     return triage_service().assess(report, settings().reply_deadline_s - 1.5)
 
 
+def _raised(turn: Turn, triage: Triage, clarifier: Clarifier) -> Triage:
+    """`triage` after a yes to `clarifier`: no milder than what that yes means, whatever the layers make of it."""
+    if triage.acuity.rank >= clarifier.raises_to.rank:
+        return triage
+    reasons = [triage.person_reason, f"the patient said yes to the question {clarifier.id}"]
+    settled = {"acuity": clarifier.raises_to, "confidence": 1.0, "advice": [], "drafted": False, "needs_person": True}
+    said = {"reply": scripted(_REPLIES[clarifier.raises_to], turn.context.clinical.language), "person_reason": "; ".join(filter(None, reasons))}
+    return triage.model_copy(update=settled | said)
+
+
 def _conclude(turn: Turn, text: str, triage: Triage, least: Acuity = Acuity.SELF_CARE) -> Acuity:
     """Has the report kept, calls a person, and answers; the acuity answered for."""
     turn.do(ReportEffect(words=text, triage=triage))
@@ -165,6 +172,12 @@ def _conclude(turn: Turn, text: str, triage: Triage, least: Acuity = Acuity.SELF
     reply = triage.reply if acuity is triage.acuity else scripted(_REPLIES[acuity], turn.context.clinical.language)
     turn.reply(Reply(text=reply, key=f"report_{acuity}", safety=acuity is Acuity.EMERGENCY))
     return acuity
+
+
+def _opened(turn: Turn, report: str, acuity: Acuity, questions: list[str], known: list[str]) -> Slots:
+    """The slots after a report was answered for `acuity`, with `questions` still to ask."""
+    left = Clarifying(report=report, acuity=acuity, questions=questions, asked=known, day=turn.context.today) if questions else None
+    return {"clarifying": left and left.model_dump(mode="json"), "paused": acuity is Acuity.EMERGENCY}
 
 
 def _next(turn: Turn, now: Clarifying) -> Slots:
@@ -177,15 +190,17 @@ def _next(turn: Turn, now: Clarifying) -> Slots:
 
 
 def _call_person(turn: Turn, triage: Triage) -> None:
+    soon = highest([triage.acuity, triage.person_acuity])
     if triage.acuity in (Acuity.EMERGENCY, Acuity.URGENT):
-        why = "; ".join(flag.reason for flag in triage.red_flags) or triage.person_reason or "reported in the patient's own words"
-        turn.escalate(f"triage_{triage.acuity}", triage.acuity, f"A report was triaged {triage.acuity}: {why}")
+        reasons = [*(flag.reason for flag in triage.red_flags), triage.person_reason]
+        why = "; ".join(filter(None, reasons)) or "reported in the patient's own words"
+        turn.escalate(f"triage_{triage.acuity}", soon, f"A report was triaged {triage.acuity}: {why}")
     elif triage.needs_person:
-        turn.escalate("triage_unsure", Acuity.ROUTINE, f"A report needs a person's look: {triage.person_reason}")
+        turn.escalate("triage_unsure", soon, f"A report needs a person's look: {triage.person_reason}")
 
 
-def _clarifiers(triage: Triage, acuity: Acuity, known: list[str]) -> list[str]:
-    """Questions whose yes would raise the acuity, the most telling first; three in all, with those asked before."""
+def _clarifiers(questions: list[str], acuity: Acuity, known: list[str]) -> list[str]:
+    """Those of `questions` whose yes would raise the acuity, the most telling first; three in all, with those asked before."""
     clarifiers = knowledge().clarifiers
-    fresh = [each for each in triage.questions if each not in known and each in clarifiers and clarifiers[each].raises_to.rank > acuity.rank]
+    fresh = [each for each in questions if each not in known and each in clarifiers and clarifiers[each].raises_to.rank > acuity.rank]
     return fresh[: max(0, _MOST_QUESTIONS - len(known))]

@@ -127,6 +127,8 @@ class Triage(Frozen):
     advice: list[str]
     reply: str
     needs_person: bool
+    person_acuity: Acuity = Acuity.ROUTINE
+    """How soon a person looks where `needs_person`; may be above `acuity`."""
     person_reason: str
     votes: list[Vote]
     versions: dict[str, str]
@@ -143,7 +145,7 @@ class Triage(Frozen):
 class Drafter(Protocol):
     """The port to the generative model; the versions are of the model that answered last and of its prompt.
 
-    One that does not decide (the small reference model) is heard: where it disagrees a person looks, but what the patient is told is not raised by it.
+    One that does not decide (the small reference model) is heard: where it disagrees a person looks today, but the acuity is not raised by it.
     """
 
     version: str

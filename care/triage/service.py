@@ -36,6 +36,8 @@ of their 52 emergencies is missed; docs/triage.md has the figures."""
 _CRISIS_SURE = 0.5
 _WIDE = 2
 """Layers this many levels apart disagree: a person looks, at the higher. One level apart, see `_decided`."""
+_MOST_UNDECIDING = Acuity.URGENT
+"""How soon a person looks, at most, where only a model that does not decide asks for it: it calls too many harmless reports emergencies."""
 _BACKED = {Acuity.EMERGENCY: 0.1, Acuity.URGENT: 0.1, Acuity.ROUTINE: 0.1}
 """How much probability the encoder must put on a level or worse for the model alone to raise a report to it by one step."""
 _MODEL_SURE, _MODEL_UNSURE = 0.7, 0.4
@@ -49,6 +51,7 @@ _REPLIES = {
     Acuity.SELF_CARE: "self_care_reply",
 }
 _CRISIS_REPLY = "crisis_reply"
+_WATCHED_REPLY = "person_coming"
 _AWAY = "away"
 
 
@@ -109,9 +112,14 @@ class TriageService:
         heard = [rules, encoder, model]
         doubts = _doubts(report.text, heard)
         acuity = _decided(report.text, heard)
-        advice = first_words(hits, acuity) or self._fitting(acuity, model.advice if model.decides else (), request.advice, symptoms)
+        person = _person_acuity(acuity, heard) if doubts else acuity
         crisis = any(each.crisis for each in heard)
-        drafted, rejected = self._guarded(report, acuity, advice, model.reply, flagged=bool(hits) or crisis)
+        watched = person.rank >= Acuity.URGENT.rank > acuity.rank
+        # Advice for a mild report would reassure somebody whom a person is to see today.
+        fitting = [] if watched else self._fitting(acuity, model.advice if model.decides else (), request.advice, symptoms)
+        advice = first_words(hits, acuity) or fitting
+        drafted, rejected = self._guarded(report, acuity, advice, model.reply, flagged=bool(hits) or crisis or watched)
+        key = _WATCHED_REPLY if watched else _CRISIS_REPLY if crisis else _REPLIES[acuity]
         for each in heard:
             if each.version == _AWAY:
                 FALLBACKS.labels(layer=each.vote.layer.value).inc()
@@ -124,8 +132,9 @@ class TriageService:
             red_flags=hits,
             symptoms=symptoms,
             advice=advice,
-            reply=self._reply(report, acuity, advice, drafted, crisis=crisis),
+            reply=self._reply(report, key, advice, drafted),
             needs_person=bool(doubts),
+            person_acuity=person,
             person_reason="; ".join(doubts),
             votes=[each.vote for each in heard],
             versions={
@@ -212,8 +221,7 @@ class TriageService:
         others = [each.id for each in sorted(clarifiers.values(), key=lambda each: -each.raises_to.rank) if present.intersection(each.symptoms)]
         return [each for each in dict.fromkeys([*findings.questions, *drafted, *others]) if clarifiers[each].raises_to.rank > acuity.rank]
 
-    def _reply(self, report: Report, acuity: Acuity, advice: list[str], drafted: str, *, crisis: bool) -> str:
-        key = _CRISIS_REPLY if crisis else _REPLIES[acuity]
+    def _reply(self, report: Report, key: str, advice: list[str], drafted: str) -> str:
         said = [drafted] if drafted else [self._knowledge.advice[each].said(report.context.language) for each in advice]
         return " ".join([scripted(key, report.context.language), *said])
 
@@ -254,6 +262,15 @@ def _decided(text: str, heard: list[_Heard]) -> Acuity:
         return floor
     alone = model.spoke and encoder.spoke and not _apart(heard)
     return floor if alone and encoder.at_or_above(highest_vote) < _BACKED[highest_vote] else highest_vote
+
+
+def _person_acuity(acuity: Acuity, heard: list[_Heard]) -> Acuity:
+    """How soon a person looks at a doubtful report: at the highest vote."""
+    model = heard[-1]
+    votes = [each.vote.acuity for each in heard if each.spoke and each is not model]
+    if model.spoke:
+        votes.append(model.vote.acuity if model.decides else min(model.vote.acuity, _MOST_UNDECIDING, key=lambda level: level.rank))
+    return highest([Acuity.ROUTINE, acuity, *votes])
 
 
 def _apart(heard: list[_Heard]) -> bool:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
+from rasa_sdk import Tracker
+from rasa_sdk.executor import CollectingDispatcher
 
+from bot.actions import report
+from bot.actions.report import Clarifying
+from bot.actions.turn import Turn
 from care.acuity import Acuity
 from care.knowledge import knowledge
 from care.redflags import check
+from care.texts import scripted
 from care.triage.model import DraftUnavailable, Layer, PatientContext, Report, Triage, TriageDraft, TriageRequest
 from care.triage.service import MODEL_DEADLINE_S, TriageService
+from care.turns.dialogue import DialogueContext
 from care.understanding import Intent, IntentScore, Understanding, UnderstandingUnavailable
 
+ICE = "Thank you for telling us. Please put a cold compress wrapped in a cloth on the joint for 15 to 20 minutes a few times a day. Keep ice off bare skin."
 KNEE = PatientContext(protocol="knee_replacement", day=3)
 SURE = {level: {each: 0.94 if each is level else 0.02 for each in Acuity} for level in Acuity}
 
@@ -91,22 +101,32 @@ def test_the_model_alone_raises_where_the_encoder_is_away() -> None:
     assert assess("my knee is a bit stiff", Encoder(None), drafted(Acuity.ROUTINE)).acuity is Acuity.ROUTINE
 
 
-def test_a_model_that_does_not_decide_calls_a_person_and_raises_nothing() -> None:
+def test_a_model_that_does_not_decide_raises_no_acuity_and_calls_a_person_today() -> None:
     model = drafted(Acuity.EMERGENCY)
     model.decides = False
     triage = assess("slept well", Encoder(SURE[Acuity.SELF_CARE]), model)
-    assert (triage.acuity, triage.needs_person) == (Acuity.SELF_CARE, True)
+    assert (triage.acuity, triage.needs_person, triage.person_acuity) == (Acuity.SELF_CARE, True, Acuity.URGENT)
     assert assess("slept well", Encoder(None), model).acuity is Acuity.EMERGENCY
+
+
+def test_nothing_reassuring_is_said_where_a_person_is_to_look_today() -> None:
+    model = drafted(Acuity.EMERGENCY, "ice_knee", reply=ICE)
+    model.decides = False
+    triage = assess("my knee is swollen", Encoder(SURE[Acuity.SELF_CARE]), model)
+    assert (triage.advice, triage.drafted) == ([], False)
+    assert triage.reply == scripted("person_coming")
+
+
+@pytest.mark.parametrize(("level", "soon"), [(Acuity.SELF_CARE, Acuity.ROUTINE), (Acuity.ROUTINE, Acuity.ROUTINE), (Acuity.URGENT, Acuity.URGENT)])
+def test_an_unsure_model_calls_a_person_at_the_higher_acuity(level: Acuity, soon: Acuity) -> None:
+    triage = assess("my knee is stiff", Encoder(SURE[Acuity.ROUTINE]), drafted(level, unsure=True))
+    assert (triage.acuity, triage.needs_person, triage.person_acuity) == (Acuity.ROUTINE, True, soon)
 
 
 def test_two_steps_apart_go_to_a_person_at_the_higher() -> None:
     triage = assess("slept well", Encoder(SURE[Acuity.SELF_CARE]), drafted(Acuity.EMERGENCY))
-    assert (triage.acuity, triage.needs_person) == (Acuity.EMERGENCY, True)
+    assert (triage.acuity, triage.needs_person, triage.person_acuity) == (Acuity.EMERGENCY, True, Acuity.EMERGENCY)
     assert "disagree" in triage.person_reason
-
-
-def test_an_unsure_model_goes_to_a_person() -> None:
-    assert assess("my knee is stiff", Encoder(SURE[Acuity.ROUTINE]), drafted(Acuity.ROUTINE, unsure=True)).needs_person
 
 
 @pytest.mark.parametrize(("encoder", "model"), [(Encoder(None), drafted(Acuity.SELF_CARE)), (Encoder(SURE[Acuity.SELF_CARE]), Model(None))])
@@ -144,9 +164,6 @@ def test_the_reply_holds_approved_texts_only_and_two_statements_at_most() -> Non
     for each in triage.advice:
         assert knowledge().advice[each].text in triage.reply
         assert triage.acuity in knowledge().advice[each].acuities
-
-
-ICE = "Thank you for telling us. Please put a cold compress wrapped in a cloth on the joint for 15 to 20 minutes a few times a day. Keep ice off bare skin."
 
 
 def test_words_of_the_model_that_the_advice_covers_are_sent() -> None:
@@ -203,3 +220,54 @@ def test_every_text_gets_a_decision_with_its_evidence(text: str) -> None:
     triage = assess(text, Encoder(SURE[Acuity.SELF_CARE]), drafted(Acuity.SELF_CARE))
     assert triage.reply
     assert set(triage.versions) == {"knowledge", "encoder", "model", "prompt"}
+
+
+def turn(text: str, clarifying: Clarifying) -> Turn:
+    context = DialogueContext(
+        patient="p", first_name="Ana", clinic="Clinic", clinic_phone="555", channel="sms", consent="granted", clinical=KNEE, today=clarifying.day
+    )  # fmt: skip
+    message = {"text": text, "intent": {"name": "affirm"}, "metadata": {"context": context.model_dump(mode="json")}}
+    return Turn(CollectingDispatcher(), Tracker("s", {"clarifying": clarifying.model_dump(mode="json")}, message, [], False, None, {}, "action_listen"))
+
+
+def effects(of: Turn) -> list[dict[str, Any]]:
+    return [message["custom"]["effect"] for message in of.dispatcher.messages if "effect" in message["custom"]]
+
+
+def open_question(*questions: str) -> Clarifying:
+    return Clarifying(report="I have a cough", acuity=Acuity.SELF_CARE, questions=list(questions), day=date(2026, 3, 2))
+
+
+def of_level(level: Acuity) -> str:
+    """A question whose yes means `level`, with a finding on which no rule fires."""
+    return next(each.id for each in knowledge().clarifiers.values() if each.raises_to is level)
+
+
+@pytest.mark.parametrize("level", [Acuity.URGENT, Acuity.EMERGENCY])
+def test_a_yes_is_no_milder_than_what_its_question_raises_to(level: Acuity, monkeypatch: pytest.MonkeyPatch) -> None:
+    blind = TriageService(Encoder(None), None, knowledge())
+    monkeypatch.setattr(report, "triage_service", lambda: blind)
+    monkeypatch.setattr("care.triage.service.check", lambda text, context: [])
+    now = turn("yes", open_question(of_level(level)))
+    slots = report.answer_clarifier(now)
+    told, called = effects(now)
+    assert told["triage"]["acuity"] == level
+    assert (called["reason"], called["acuity"]) == (f"triage_{level}", level)
+    assert "did not answer" in called["summary"]
+    assert slots == {"clarifying": None, "paused": level is Acuity.EMERGENCY}
+
+
+def test_after_a_yes_a_question_that_could_raise_further_is_still_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "triage_service", lambda: TriageService(Encoder(SURE[Acuity.ROUTINE]), None, knowledge()))
+    monkeypatch.setattr("care.triage.service.check", lambda text, context: [])
+    urgent, emergency = of_level(Acuity.URGENT), of_level(Acuity.EMERGENCY)
+    slots = report.answer_clarifier(turn("yes", open_question(urgent, emergency)))
+    assert slots is not None
+    assert (slots["clarifying"]["questions"], slots["clarifying"]["acuity"]) == ([emergency], "urgent")
+
+
+@pytest.mark.parametrize("level", [Acuity.URGENT, Acuity.EMERGENCY])
+def test_not_knowing_calls_a_person_as_soon_as_silence_would(level: Acuity) -> None:
+    now = turn("I don't know", open_question(of_level(level)))
+    report.answer_clarifier(now)
+    assert [each["acuity"] for each in effects(now)] == ["urgent" if level is Acuity.EMERGENCY else "routine"]
