@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity
@@ -22,17 +22,24 @@ def await_answer(session: Session, inbound: Inbound, question: str, acuity: Acui
 
 
 def call_for_silent(session: Session, at: datetime) -> int:
-    """Calls a person for each patient who has written nothing since a due question; how many were called. Safe to run twice and beside itself."""
+    """Calls a person, once, for each patient who has written nothing since a due question was asked; how many were called.
+
+    What came before the question, though it was read after it, is no answer. Safe to run twice and beside itself.
+    """
     due = session.scalars(
         select(Silence).where(Silence.settled_at.is_(None), Silence.due_at <= at).order_by(Silence.due_at).limit(_AT_ONCE).with_for_update(skip_locked=True)
     ).all()
     called = 0
     for silence in due:
+        if silence.settled_at is not None:
+            continue
         silence.settled_at = at
-        answered = exists().where(Inbound.patient_id == silence.patient_id, Inbound.id > silence.inbound_id, Inbound.trigger.is_(None))
+        asked_at = silence.due_at - TIME_TO_ANSWER
+        answered = exists().where(Inbound.patient_id == silence.patient_id, Inbound.received_at > asked_at, Inbound.trigger.is_(None))
         if not session.scalar(select(answered)):
             minutes = int(TIME_TO_ANSWER.total_seconds() // 60)
             summary = f"A report could be dangerous and the question that would tell has had no answer for {minutes} minutes: {silence.question}"
             cause = Cause(f"silence:{silence.inbound_id}", "silent_after_question", silence.acuity, summary, silence.inbound_id)
             called += raise_escalation(session, silence.patient_id, cause, at) is not None
+            session.execute(update(Silence).where(Silence.patient_id == silence.patient_id, Silence.settled_at.is_(None)).values(settled_at=at))
     return called

@@ -61,6 +61,18 @@ def test_an_answer_in_time_calls_nobody(patient: str) -> None:
     assert called() == []
 
 
+def test_a_message_that_came_before_the_question_is_no_answer_and_one_person_is_called() -> None:
+    patient_id, asked_at = add_patient(), NOON + timedelta(seconds=3)
+    with transaction() as session:
+        accept(session, Incoming(Channel.SMS, "SM1", "I feel a bit dizzy", NOON, patient_id=patient_id))
+        accept(session, Incoming(Channel.SMS, "SM2", "since I got up", NOON + timedelta(seconds=1), patient_id=patient_id))
+        first, second = session.scalars(select(Inbound).order_by(Inbound.id)).all()
+        carry_out(session, first, [ASKED], asked_at)
+        carry_out(session, second, [ASKED], asked_at)
+    assert sweep(10.1) == 1
+    assert called() == [("silent_after_question", Acuity.URGENT)]
+
+
 def test_our_own_prompt_is_no_answer(patient: str) -> None:
     with transaction() as session:
         assert accept_trigger(session, patient, "remind", None, "T1", NOON + timedelta(minutes=4))
