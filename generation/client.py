@@ -33,9 +33,10 @@ LEAST_VLLM, BEYOND_VLLM = (0, 30), (1, 0)
 """vLLM from 0.30 on (before it, one malformed structured output could end the engine) and below 1.0."""
 _LEAST_S = 0.05
 _RETRY_NEEDS_S = 1.0
+_FAIR_S = 1.0
+"""A server that had less time than this to answer is not to blame."""
 _RETRY_AFTER_S = (0.05, 0.25)
 _MAX_ANSWER_BYTES = 1 << 20
-_PASSING = frozenset({429, 500, 502, 503, 504})
 _PROBE = TriageRequest(report="I slept well and feel fine.", context=PatientContext())
 _Result = TypeVar("_Result")
 _Answer = TypeVar("_Answer", bound=BaseModel)
@@ -50,7 +51,7 @@ class Timeouts:
 
 
 class CompletionRequest(BaseModel):
-    """What is posted to vLLM; `prompt` for a completion, `messages` for a chat."""
+    """What is posted to vLLM; `prompt` for a completion, `messages` for a chat. Of those that wait there, the lowest `priority` goes first."""
 
     model: str
     prompt: str | None = None
@@ -58,6 +59,7 @@ class CompletionRequest(BaseModel):
     max_tokens: int = MAX_TOKENS
     temperature: float = 0.0
     seed: int = 0
+    priority: int = 0
     stop: list[str] = Field(default_factory=lambda: [END])
     response_format: ResponseFormat = ResponseFormat()
 
@@ -101,6 +103,14 @@ class _Version(BaseModel):
 
 class _PassingFailure(DraftUnavailable):
     """A failure that may be gone at a second try."""
+
+
+class _ServerFailure(_PassingFailure):
+    """The server is not reached, or fails."""
+
+
+class _NoAnswer(_PassingFailure):
+    """No answer in the time that was left."""
 
 
 class VllmDrafter:
@@ -151,7 +161,7 @@ class VllmDrafter:
             if not self._breaker.allows():
                 raise DraftUnavailable("it failed several times in a row and is being left alone for some seconds")
             async with asyncio.timeout(deadline_s), self._gate.place(suspected):
-                draft = await self._counted(request, began + min(deadline_s, self._timeouts.answer_s + self._timeouts.connect_s))
+                draft = await self._counted(request, began + min(deadline_s, self._timeouts.answer_s + self._timeouts.connect_s), suspected)
         except (DraftUnavailable, TimeoutError, Shed) as error:
             reason = {TimeoutError: "no answer in time", Shed: "too many reports wait for it"}.get(type(error), getattr(error, "reason", ""))
             FAILURES.labels(reason=_label(reason)).inc()
@@ -206,25 +216,33 @@ class VllmDrafter:
         except TimeoutError:
             raise DraftUnavailable("no answer in time") from None
 
-    async def _counted(self, request: TriageRequest, ends: float) -> TriageDraft:
-        """Asks, once more after a passing failure where time is left; the breaker learns how it went."""
+    async def _counted(self, request: TriageRequest, ends: float, suspected: Acuity) -> TriageDraft:
+        """Asks, once more after a passing failure where time is left; the breaker learns whether the server serves, whatever the answer holds."""
+        began = time.monotonic()
         try:
             try:
-                draft = await self._ask(request, ends)
+                draft = await self._ask(request, ends, suspected)
             except _PassingFailure:
                 wait_s = random.uniform(*_RETRY_AFTER_S)  # noqa: S311 - jitter
                 if ends - time.monotonic() < _RETRY_NEEDS_S + wait_s:
                     raise
                 await asyncio.sleep(wait_s)
-                draft = await self._ask(request, ends)
-        except (DraftUnavailable, TimeoutError, asyncio.CancelledError):
+                draft = await self._ask(request, ends, suspected)
+        except _ServerFailure:
             self._breaker.failed()
+            raise
+        except (_NoAnswer, asyncio.CancelledError):
+            if time.monotonic() - began >= _FAIR_S:
+                self._breaker.failed()
+            raise
+        except DraftUnavailable:
+            self._breaker.succeeded()
             raise
         self._breaker.succeeded()
         return draft
 
-    async def _ask(self, request: TriageRequest, ends: float) -> TriageDraft:
-        asked = CompletionRequest(model=self.model)
+    async def _ask(self, request: TriageRequest, ends: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
+        asked = CompletionRequest(model=self.model, priority=-suspected.rank)
         if self._chat:
             asked.messages = chat_messages(request)
         else:
@@ -259,9 +277,9 @@ class VllmDrafter:
                     if len(received) > _MAX_ANSWER_BYTES:
                         raise DraftUnavailable("the answer is too long")
         except httpx.TimeoutException:
-            raise _PassingFailure("no answer in time") from None
+            raise _NoAnswer("no answer in time") from None
         except httpx.HTTPError as error:
-            raise _PassingFailure(f"not reached ({type(error).__name__})") from None
+            raise _ServerFailure(f"not reached ({type(error).__name__})") from None
         if response.status_code != httpx.codes.OK:
             raise self._refused(response.status_code, bytes(received))
         return bytes(received)
@@ -274,7 +292,9 @@ class VllmDrafter:
             return DraftUnavailable(f"the model {self.model} is not served there: set AFTERCARE_VLLM_MODEL to a served name (HTTP 404)")
         if status == httpx.codes.UNAUTHORIZED:
             return DraftUnavailable("the key is refused: start vLLM with this installation's key (HTTP 401)")
-        return (_PassingFailure if status in _PASSING else DraftUnavailable)(f"HTTP {status}")
+        if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            return _ServerFailure(f"HTTP {status}")
+        return (_PassingFailure if status == httpx.codes.TOO_MANY_REQUESTS else DraftUnavailable)(f"HTTP {status}")
 
 
 def _read(kind: type[_Answer], body: bytes) -> _Answer:

@@ -86,6 +86,7 @@ class ServeConfig(BaseModel):
             *("--host", self.host, "--port", str(self.port)),
             *("--dtype", self.dtype, "--max-model-len", str(self.max_model_len), "--max-num-seqs", str(self.max_num_seqs)),
             "--enable-prefix-caching" if self.prefix_caching else "--no-enable-prefix-caching",
+            *("--scheduling-policy", "priority"),
             *("--structured-outputs-config", self.structured_outputs.model_dump_json()),
             *("--tensor-parallel-size", str(self.tensor_parallel_size)),
             *("--seed", "0"),

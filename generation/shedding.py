@@ -36,12 +36,12 @@ class Breaker:
             return True
 
     def succeeded(self) -> None:
-        """A request was answered."""
+        """A request was answered, usably or not."""
         with self._lock:
             self._failures = 0
 
     def failed(self) -> None:
-        """A request was not answered, or not usably."""
+        """A request was not answered, though it had the time."""
         with self._lock:
             self._failures += 1
             if self._failures >= self.failures_to_open:

@@ -94,20 +94,57 @@ def test_any_other_answer_is_unavailable_with_its_reason(answer: Callable[[httpx
     assert "script" not in raised.value.reason
 
 
-def test_five_failures_open_the_breaker_and_it_closes_again() -> None:
-    now, calls, text = [0.0], [0], [""]
+def test_five_failures_of_the_server_open_the_breaker_and_it_closes_again() -> None:
+    now, calls, status = [0.0], [0], [501]
 
     def answer(request: httpx.Request) -> httpx.Response:
         calls[0] += 1
-        return answering(text[0])(request)
+        return answering(GOOD, status=status[0])(request)
 
     client = drafter(answer, Breaker(clock=lambda: now[0]))
     for _ in range(8):
         with pytest.raises(DraftUnavailable):
-            client.draft(asked(), 5)
+            client.draft(asked(), 0.9)
     assert calls[0] == 5
-    now[0], text[0] = 16.0, GOOD
+    now[0], status[0] = 16.0, 200
     assert client.draft(asked(), 5).findings == ["swelling"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [answering(GOOD[:-5]), answering(GOOD, finish="length"), lambda request: httpx.Response(400, text="maximum context length"), answering(GOOD, status=429)],
+)
+def test_answers_that_are_of_no_use_do_not_stop_the_model_for_others(answer: Callable[[httpx.Request], httpx.Response]) -> None:
+    breaker = Breaker()
+    for _ in range(6):
+        with pytest.raises(DraftUnavailable):
+            drafter(answer, breaker).draft(asked(), 0.9)
+    assert breaker.allows()
+
+
+def test_deadlines_too_short_for_any_server_do_not_stop_the_model_for_others() -> None:
+    async def slow(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(5)
+        return httpx.Response(200)
+
+    breaker = Breaker()
+    for _ in range(6):
+        with pytest.raises(DraftUnavailable, match="in time"):
+            VllmDrafter("http://vllm", transport=httpx.MockTransport(slow), breaker=breaker).draft(asked(), 0.06)
+    assert breaker.allows()
+
+
+def test_the_server_is_told_which_report_is_the_more_serious() -> None:
+    told = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        told.append(json.loads(request.content)["priority"])
+        return answering(GOOD)(request)
+
+    for suspected in Acuity:
+        drafter(answer).draft(asked(), 5, suspected)
+    assert told == sorted(told, reverse=True)
+    assert len(set(told)) == len(Acuity)
 
 
 def test_a_server_that_hangs_costs_the_deadline_and_no_more() -> None:
@@ -283,6 +320,7 @@ def test_the_config_gives_a_private_address_and_compact_json() -> None:
         line = " ".join(config.command())
         assert '"disable_any_whitespace":true' in line
         assert "--no-enable-log-requests" in line
+        assert "--scheduling-policy priority" in line
         assert "api-key" not in line
 
 
@@ -351,6 +389,23 @@ def test_the_real_model_answers_every_report_in_its_schema(vllm: Served, report:
 def test_the_same_report_gets_the_same_draft(vllm: Served) -> None:
     client = VllmDrafter(vllm.url, api_key=vllm.key)
     assert client.draft(asked(), 8) == client.draft(asked(), 8)
+
+
+def test_a_suspected_emergency_overtakes_the_routine_reports_that_wait_in_the_server(vllm: Served) -> None:
+    async def order() -> list[str]:
+        client, done = VllmDrafter(vllm.url, api_key=vllm.key, gate=Gate(places=64)), []
+
+        async def ask(name: str, suspected: Acuity) -> None:
+            await client.draft_async(asked(f"{name}: my knee is swollen"), 60, suspected)
+            done.append(name)
+
+        routine = [asyncio.create_task(ask(f"routine {number}", Acuity.ROUTINE)) for number in range(32)]
+        while not done:
+            await asyncio.sleep(0.01)
+        await asyncio.gather(ask("danger", Acuity.EMERGENCY), *routine)
+        return done
+
+    assert asyncio.run(order()).index("danger") < 16
 
 
 def test_a_caller_without_the_key_is_refused(vllm: Served) -> None:
