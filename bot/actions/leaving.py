@@ -31,7 +31,7 @@ class WrongNumber(Capability):
 
     def act(self, turn: Turn) -> Events:
         turn.say("wrong_number")
-        turn.do(ConsentEffect(granted=False, words=turn.text))
+        turn.do(ConsentEffect(granted=False, words=turn.text, source="wrong_number"))
         turn.escalate("wrong_number", Acuity.ROUTINE, "The number may not be the patient's; messages are off until it is checked.")
         return []
 

@@ -21,7 +21,7 @@ INTROS = {
     StepKind.SURVEY: "survey_intro",
 }
 
-NOT_WATCHED = ("not_watched", "consent_request", "start_confirmed")
+NOT_WATCHED = ("not_watched", "consent_request", "consent_needed", "start_confirmed")
 """The texts that say so."""
 
 

@@ -21,7 +21,7 @@ from care.acuity import Acuity
 from care.escalations.service import Cause, raise_escalation
 from care.messages.conversation import lock_conversations
 from care.messages.inbox import Incoming, accept_trigger, store
-from care.messages.on_acceptance import JOIN_WINDOW, joined, obey_keyword, raise_red_flags, wanted_keyword
+from care.messages.on_acceptance import JOIN_WINDOW, clear_number_problem, joined, obey_keyword, raise_red_flags, wanted_keyword
 from care.patients.context import clinical_contexts
 from care.redflags import check
 from care.storage.engine import transaction
@@ -33,7 +33,7 @@ _MOST_JOINED = _MOST_AT_ONCE = 20
 _OF_MESSAGE = load_only(
     Inbound.id, Inbound.patient_id, Inbound.channel, Inbound.body, Inbound.ours, Inbound.received_at, Inbound.state, Inbound.flagged, Inbound.handled_at
 )
-_OF_PATIENT = load_only(Patient.id, Patient.date_of_birth, Patient.sex, Patient.language, Patient.timezone)
+_OF_PATIENT = load_only(Patient.id, Patient.date_of_birth, Patient.sex, Patient.language, Patient.timezone, Patient.number_problem)
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,12 @@ def _call_person(session: Session, patient_id: str, inbound_id: int, at: datetim
 def _follow_rules(session: Session, patient: Patient, message: Inbound, own: Sequence[RedFlagHit], together: Sequence[RedFlagHit]) -> Accepted:
     """Does what the rules call for."""
     message.state = InboundState.ACCEPTED
+    clear_number_problem(session, patient, message)
     hit = wanted_keyword(session, patient.id, message.channel, message.body)
     if hit:
         obey_keyword(session, patient, message, hit, ask_again=accept_trigger)
     raise_red_flags(session, patient, message, own, together)
-    if hit and not hit.rest:
+    if hit:
         message.state, message.handled_at = InboundState.HANDLED, message.received_at
     warned = message.flagged is Acuity.EMERGENCY
     return Accepted(patient.id, message.id, answered=bool(hit) or warned, warned=warned)

@@ -9,11 +9,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity, highest
+from care.audit import record
 from care.escalations.service import Cause, raise_escalation
 from care.knowledge import knowledge
 from care.messages.keywords import Keyword, KeywordHit, keyword
 from care.messages.outbox import OutboundText, write
-from care.patients.consent import consent_status, record_consent
+from care.patients.consent import WRONG_NUMBER, consent_status, number_in_doubt, record_consent
 from care.redflags import first_words
 from care.sessions import chat_url
 from care.storage.tables import Channel, Escalation, EscalationState, Inbound, Patient
@@ -21,40 +22,81 @@ from care.texts import scripted
 from care.triage.model import RedFlagHit
 
 JOIN_WINDOW = timedelta(minutes=5)
+_ON_EVERY_CHANNEL = (Keyword.STOP, Keyword.WRONG_NUMBER, Keyword.LANGUAGE)
 _MOST_PARTS = 3
 """A sentence is looked for in so many messages and the one that follows them."""
 _JOINED_OF_EACH = 1_600
 
 
 def wanted_keyword(session: Session, patient_id: str, channel: Channel, body: str) -> KeywordHit | None:
-    """The keyword of an SMS. In the chat the dialogue hears them all, but for a language and the START of who opted out, whom the dialogue does not hear."""
+    """The keyword of a message. In the chat the dialogue hears HELP, and the START of who did not opt out."""
     if not (keyword(body) or keyword(body, opted_out=True)):
         return None
     opted_out = consent_status(session, patient_id) == "revoked"
     hit = keyword(body, opted_out=opted_out)
-    if hit is None or channel is Channel.SMS or hit.keyword is Keyword.LANGUAGE:
+    if hit is None or channel is Channel.SMS or hit.keyword in _ON_EVERY_CHANNEL:
         return hit
     return hit if opted_out and hit.keyword is Keyword.START else None
 
 
 def obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit, ask_again: Callable[..., bool]) -> None:
     """Does what the keyword asks for and confirms it. After a new language `ask_again` queues the turn that asks what was asked last."""
-    if hit.keyword is Keyword.STOP:
-        record_consent(session, patient.id, granted=False, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
-        text = "stop_confirmed"
-    elif hit.keyword is Keyword.START:
-        record_consent(session, patient.id, granted=True, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
-        text = "start_confirmed"
-    elif hit.language is not None:
-        patient.language, text = hit.language, "language_set"
-    else:
-        text = "help" if hit.keyword is Keyword.HELP else "chat_link"
-    values = {"link": chat_url(session, patient.id, inbound.received_at)} if text == "chat_link" else {}
-    reply = OutboundText(scripted(text, patient.language, **values), key=text, compliance=True)
-    write(session, patient.id, inbound.channel, [reply], inbound.received_at, inbound_id=inbound.id)
+    values: dict[str, str] = {}
+    text: str | None
+    match hit.keyword:
+        case Keyword.STOP | Keyword.WRONG_NUMBER:
+            text = _leave(session, patient, inbound, hit)
+        case Keyword.START:
+            text = _come_back(session, patient, inbound)
+        case Keyword.HELP:
+            text = "help"
+        case Keyword.CHAT:
+            text, values = "chat_link", {"link": chat_url(session, patient.id, inbound.received_at)}
+        case Keyword.LANGUAGE:
+            patient.language, text = hit.language or patient.language, "language_set"
+    if text is not None:
+        reply = OutboundText(scripted(text, patient.language, **values), key=text, compliance=True)
+        write(session, patient.id, inbound.channel, [reply], inbound.received_at, inbound_id=inbound.id)
     if hit.keyword is Keyword.LANGUAGE:
         trigger = "resume" if consent_status(session, patient.id) == "granted" else "ask_consent"
         ask_again(session, patient.id, trigger, None, f"language:{inbound.id}", inbound.received_at, channel=inbound.channel)
+
+
+def _leave(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit) -> str | None:
+    """Ends the messages; what confirms it, once: who is left alone already gets nothing more on the phone."""
+    wrong, left_before, in_doubt = hit.keyword is Keyword.WRONG_NUMBER, consent_status(session, patient.id) == "revoked", number_in_doubt(session, patient.id)
+    source = WRONG_NUMBER if wrong else "keyword"
+    record_consent(session, patient.id, granted=False, channel=inbound.channel, words=inbound.body, source=source, at=inbound.received_at)
+    if wrong and not in_doubt:
+        told = "The number seems to be somebody else's: nothing is sent to it. Find the patient another way, then correct or confirm the number."
+        _tell(session, inbound, "wrong_number", told)
+    elif hit.rest:
+        _tell(session, inbound, "opt_out_wish", "The patient asked for no more messages, which are off, and wrote more beside it: read it.")
+    if left_before:
+        return "opted_out_chat" if inbound.channel is Channel.WEB else None
+    return "wrong_number" if wrong else "stop_confirmed"
+
+
+def _come_back(session: Session, patient: Patient, inbound: Inbound) -> str | None:
+    """Begins again, but where the number is said to be somebody else's: a stranger's yes is not the patient's."""
+    if number_in_doubt(session, patient.id):
+        told = "Somebody asks for messages at a number that was said not to be the patient's: correct or confirm the number."
+        _tell(session, inbound, "number_in_doubt", told)
+        return "number_in_doubt" if inbound.channel is Channel.WEB else None
+    record_consent(session, patient.id, granted=True, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
+    return "start_confirmed"
+
+
+def _tell(session: Session, inbound: Inbound, reason: str, summary: str) -> None:
+    cause = Cause(f"{reason}:{inbound.id}", reason, Acuity.ROUTINE, summary, inbound_id=inbound.id)
+    raise_escalation(session, inbound.patient_id, cause, inbound.received_at)
+
+
+def clear_number_problem(session: Session, patient: Patient, inbound: Inbound) -> None:
+    """A number that a text came from takes texts, whatever was said of it before: a warning must not be kept back."""
+    if inbound.channel is Channel.SMS and patient.number_problem is not None:
+        patient.number_problem = None
+        record(session, actor=f"patient:{patient.id}", action="number_works_again", subject=patient.id, at=inbound.received_at)
 
 
 def joined(before: Sequence[str], body: str) -> list[str]:

@@ -110,12 +110,12 @@ class Patient(Base):
 
 
 class Consent(Base):
-    """One grant or revocation, with channel, words and time. Never changed, never deleted."""
+    """One grant or revocation (null: to be asked anew, the number is another), with channel, words and time. Never changed, never deleted."""
 
     __tablename__ = "consents"
     id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
-    granted: Mapped[bool]
+    granted: Mapped[bool | None]
     channel: Mapped[str] = mapped_column(String(16))
     words: Mapped[str] = mapped_column(Encrypted("consents.words"))
     source: Mapped[str] = mapped_column(String(32))

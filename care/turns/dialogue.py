@@ -107,11 +107,12 @@ class AwaitEffect(Frozen):
 
 
 class ConsentEffect(Frozen):
-    """The patient agreed or declined, in these words."""
+    """The patient agreed or declined, in these words; or (`wrong_number`) whoever wrote is not the patient."""
 
     kind: Literal["consent"] = "consent"
     granted: bool
     words: str
+    source: Literal["dialogue", "wrong_number"] = "dialogue"
 
 
 class ContactDoneEffect(Frozen):

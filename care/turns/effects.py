@@ -41,7 +41,7 @@ def carry_out(session: Session, inbound: Inbound, effects: Sequence[Effect], at:
                     granted=effect.granted,
                     channel=inbound.channel,
                     words=effect.words,
-                    source="dialogue",
+                    source=effect.source,
                     at=at,
                 )
             case ContactDoneEffect():

@@ -12,22 +12,30 @@ from sqlalchemy import select
 
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
+from care.escalations.service import take_over
 from care.knowledge import knowledge
 from care.messages.acceptance import accept
 from care.messages.inbox import Incoming
+from care.messages.sending import Sender
+from care.patients.consent import consent_status
 from care.settings import settings
 from care.storage.engine import transaction
-from care.storage.tables import Channel, Consent, Inbound, Outbound, Patient
+from care.storage.tables import Channel, Consent, Escalation, Inbound, Outbound, Patient
 from care.texts import scripted
+from care.turns.dialogue import ConsentEffect
+from care.turns.effects import carry_out
 from tests.conftest import NOON, add_patient
+from tests.integration.parties import Echo, Phone, rows, runner, text_in
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = ["en", "es", "zh"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_first_message_says_all_that_it_must(language: str) -> None:
-    text = scripted("consent_request", language)
+@pytest.mark.parametrize("key", ["consent_request", "consent_needed"])
+def test_the_first_message_says_all_that_it_must(key: str, language: str) -> None:
+    """The reminder too: where the request expired, was overtaken or did not arrive, it is the first message."""
+    text = scripted(key, language)
     assert settings().clinic_name in text
     assert settings().emergency_number in text
     assert {"STOP", "HELP"} <= set(re.findall(r"[A-Z]{4}", text))
@@ -69,6 +77,74 @@ def test_consent_is_kept_with_words_channel_time_and_source(clock: ManualClock) 
         (True, "sms", "START", "keyword", NOON),
         (False, "sms", "please stop texting me", "keyword", NOON + timedelta(minutes=1)),
     ]
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("channel", list(Channel))
+@pytest.mark.parametrize("words", ["STOP", "no quiero recibir más mensajes", "请不要再给我发短信", "wrong number"])
+def test_a_wish_to_stop_is_obeyed_on_every_channel_and_while_a_person_answers(channel: Channel, words: str) -> None:
+    patient = add_patient()
+    with transaction() as session:
+        take_over(session, patient, "u1", NOON)
+    text_in(patient, words, channel=channel)
+    with transaction() as session:
+        assert consent_status(session, patient) == "revoked"
+        assert [(row.channel, row.compliance) for row in session.scalars(select(Outbound))] == [(channel, True)]
+
+
+@pytest.mark.usefixtures("database")
+def test_an_opt_out_is_confirmed_once_however_often_it_is_said() -> None:
+    patient = add_patient()
+    for number, words in enumerate(["STOP", "stop texting me", "wrong number", "STOP", "START", "STOP"]):
+        text_in(patient, words, number)
+    assert [row.key for row in rows(Outbound)] == ["stop_confirmed"]
+    patient = add_patient(2)
+    for number, words in enumerate(["STOP", "STOP", "START", "STOP"], 10):
+        text_in(patient, words, number)
+    assert [row.key for row in rows(Outbound)][1:] == ["stop_confirmed", "start_confirmed", "stop_confirmed"]
+
+
+@pytest.mark.usefixtures("database")
+def test_what_is_written_beside_a_wish_to_stop_is_read_by_a_person() -> None:
+    text_in(add_patient(), "I slept badly this week. Please stop texting me.")
+    assert [row.reason for row in rows(Escalation)] == ["opt_out_wish"]
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("words", ["wrong person, remove this number", "no soy esa persona", "打错了"])
+def test_a_stranger_at_a_wrong_number_is_left_alone_and_cannot_agree_for_the_patient(words: str, clock: ManualClock) -> None:
+    patient = add_patient()
+    for number, said in enumerate([words, words, "who are you", "YES", "START"]):
+        text_in(patient, said, number)
+        runner(Echo(), clock).run(patient)
+    assert [(row.key, row.channel) for row in rows(Outbound)] == [("wrong_number", Channel.SMS)]
+    assert [row.reason for row in rows(Escalation)] == ["wrong_number", "number_in_doubt", "number_in_doubt"]
+    with transaction() as session:
+        assert consent_status(session, patient) == "revoked"
+
+
+@pytest.mark.usefixtures("database")
+def test_a_wrong_number_that_only_the_dialogue_understands_is_held_as_well() -> None:
+    patient = add_patient()
+    text_in(patient, "hm I believe we never met")
+    with transaction() as session:
+        effect = ConsentEffect(granted=False, words="hm I believe we never met", source="wrong_number")
+        carry_out(session, session.scalars(select(Inbound)).one(), [effect], NOON)
+    text_in(patient, "START", 2)
+    with transaction() as session:
+        assert consent_status(session, patient) == "revoked"
+
+
+@pytest.mark.usefixtures("database")
+def test_a_number_marked_dead_that_writes_gets_its_warning(clock: ManualClock) -> None:
+    patient = add_patient()
+    with transaction() as session:
+        session.get_one(Patient, patient).number_problem = 30005
+    text_in(patient, "I can't breathe")
+    phone = Phone()
+    Sender(phone, clock).run(patient)
+    assert len(phone.held) == 1
+    assert rows(Patient)[0].number_problem is None
 
 
 @pytest.mark.parametrize("part", ["texts", "questions", "clarifiers"])

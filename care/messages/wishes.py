@@ -1,0 +1,127 @@
+"""Clear wishes to get no more messages, and that the number is somebody else's, in the patients' own words: by the patterns of `wishes.yaml`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from care.redflags.normalise import normalise
+
+_WISHES = Path(__file__).parent.parent / "knowledge" / "wishes.yaml"
+_SENTENCE = re.compile(r"[^.!?;\n\u3002\uff01\uff1f\uff1b]+([.!?;\n\u3002\uff01\uff1f\uff1b]*)")
+_REFUSAL = re.compile(r"^\s*(?:no+|nope|不)\s*[,\uff0c]", re.IGNORECASE)
+"""A "no" of its own turns nothing round: "no, deje de escribirme"."""
+_CHINESE = re.compile(r"(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])")
+_LONGEST = 20
+"""Words of a clause in which a wish is looked for; of Chinese, half as many as characters. A longer one is left to the dialogue."""
+_MORE = 2
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a message says of the service: that it is to stop, or (`wrong_number`) that it writes to somebody else; `more`: and something beside that."""
+
+    wrong_number: bool
+    more: bool
+
+
+@dataclass(frozen=True)
+class _Clause:
+    text: str
+    asked: bool
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    needed: re.Pattern[str]
+    stop_whole: re.Pattern[str]
+    stop_within: re.Pattern[str]
+    number_whole: re.Pattern[str]
+    number_within: re.Pattern[str]
+    unless_before: re.Pattern[str]
+    asks: re.Pattern[str]
+    requests: re.Pattern[str]
+    fillers: frozenset[str]
+    simplified: dict[int, int]
+
+
+def said_in(text: str, plain: str) -> Said | None:
+    """Whether the text (`plain`: its words as the rules read it) says that the number is wrong or, in any of the three languages, that messages are to stop.
+
+    Never raises.
+    """
+    known = _wishes()
+    if not known.needed.search(plain):
+        return None
+    clauses = _clauses(text)
+    whole = " ".join(clause.text for clause in clauses)
+    if known.number_whole.fullmatch(whole) and not clauses[-1].asked:
+        return Said(wrong_number=True, more=False)
+    if known.stop_whole.fullmatch(whole) and not (clauses[-1].asked and not known.requests.search(whole)):
+        return Said(wrong_number=False, more=False)
+    numbers = [_found(known.number_within, clause) for clause in clauses]
+    stops = [_found(known.stop_within, clause) for clause in clauses]
+    if not any(numbers) and not any(stops):
+        return None
+    left = [_left(clause.text, number, stop) for clause, number, stop in zip(clauses, numbers, stops, strict=True)]
+    return Said(wrong_number=any(numbers), more=sum(left) >= _MORE)
+
+
+def _clauses(text: str) -> list[_Clause]:
+    clauses = []
+    for sentence in _SENTENCE.finditer(text):
+        asked = "?" in sentence[1] or "\uff1f" in sentence[1]
+        plain = _CHINESE.sub("", normalise(_REFUSAL.sub("", sentence[0]).translate(_wishes().simplified), repair=False))
+        clauses += [_Clause(line, asked) for line in plain.split("\n") if line]
+    return clauses
+
+
+def _found(pattern: re.Pattern[str], clause: _Clause) -> re.Match[str] | None:
+    """Where the clause says so and means it: it neither asks nor turns it round, nor is it of somebody else."""
+    if _length(clause.text) > _LONGEST:
+        return None
+    known = _wishes()
+    if not known.requests.search(clause.text) and (clause.asked or (known.asks.search(clause.text) and not clause.text.startswith("how"))):
+        return None
+    return next((found for found in pattern.finditer(clause.text) if not known.unless_before.search(clause.text[: found.start()])), None)
+
+
+def _left(clause: str, *found: re.Match[str] | None) -> int:
+    """How many words of the clause say something else."""
+    for match in found:
+        clause = clause.replace(match[0], " ") if match else clause
+    return _length(" ".join(word for word in clause.split() if word not in _wishes().fillers))
+
+
+def _length(text: str) -> int:
+    chinese = sum("\u3400" <= char <= "\u9fff" for char in text)
+    return len(re.findall(r"[^\s\u3400-\u9fff]+", text)) + chinese // 2
+
+
+@cache
+def _wishes() -> _Wishes:
+    read: dict[str, Any] = yaml.safe_load(_WISHES.read_text(encoding="utf-8"))
+
+    def pattern(*sources: str, around: dict[str, str] | None = None) -> re.Pattern[str]:
+        joined = "|".join(f"(?:{source})" for source in sources)
+        for name, part in read["parts"].items():
+            joined = joined.replace("{" + name + "}", part)
+        return re.compile(f"{around['before']}(?:{joined}){around['after']}" if around else joined)
+
+    return _Wishes(
+        needed=re.compile(read["needed"]),
+        stop_whole=pattern(*read["stop_whole"], around=read["polite"]),
+        stop_within=pattern(*read["stop_within"]),
+        number_whole=pattern(*read["number_whole"], around=read["polite"]),
+        number_within=pattern(*read["number_within"]),
+        unless_before=pattern(*read["unless_before"]),
+        asks=re.compile(read["asks"]),
+        requests=re.compile(read["requests"]),
+        fillers=frozenset(read["fillers"].split()),
+        simplified=str.maketrans(read["traditional"], read["simplified"]),
+    )
