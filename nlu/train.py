@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +83,19 @@ class Trained:
     epochs: list[int]
 
 
+def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """How the average of the weights follows them: a decay that grows with the steps, so that the first ones do not stay in a short run's average.
+
+    The rule min(decay, (1 + n) / (10 + n)) is that of TensorFlow's ExponentialMovingAverage with `num_updates`.
+    """
+
+    def follow(averaged: Any, current: Any, updates: Any) -> None:
+        done = int(updates)
+        get_ema_multi_avg_fn(min(decay, (1 + done) / (10 + done)))(averaged, current, updates)
+
+    return follow
+
+
 class Trainer:
     """Trains one network, from one seed."""
 
@@ -96,7 +110,7 @@ class Trainer:
         self.network = MultiTask(recipe.shape, materials.gazetteer.width, dropout=recipe.dropout, adapter_dropout=recipe.adapter_dropout)
         if materials.start:
             load_trained([self.network], first_member(materials.start), materials.start)
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
+        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(recipe.averaging))
         self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         named = [(name, parameter) for name, parameter in self.network.named_parameters() if parameter.requires_grad]
         groups = [
@@ -256,6 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, help="folder for TensorBoard and checkpoints; a run that was cut off goes on from them (default: a new one)")
     parser.add_argument("--start", type=Path, help="begin with the weights of this folder, of the same shape: for voices that came later")
     parser.add_argument("--ablation", action="store_true", help="train short runs instead, each setting changed alone, and write ablation.md to --out")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13], help="of the ablation: each run is made once a seed (default: 11 12 13)")
     options = parser.parse_args(arguments)
     console = Console()
     try:
@@ -263,7 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.ablation:
             from nlu.ablation import ablate
 
-            ablate(options.recipe, options.out, corpus, templates, console)
+            ablate(options.recipe, options.out, corpus, templates, console, options.seeds)
             return 0
         return _run(options, recipe, corpus, templates, console)
     except (RecipeInvalid, CorpusInvalid, ModelMismatch) as error:

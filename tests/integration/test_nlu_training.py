@@ -64,6 +64,34 @@ def test_a_run_that_was_cut_off_goes_on_and_later_voices_start_from_a_model(corp
     assert other_shape.returncode == 2 and "Traceback" not in other_shape.stderr and "take both files" in other_shape.stderr
 
 
+def _said(script: str) -> str:
+    return subprocess.run([str(PYTHON), "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=300, check=True).stdout
+
+
+def test_the_average_of_a_short_run_holds_next_to_nothing_of_its_first_step() -> None:
+    left = _said(
+        "from torch import nn; from torch.optim.swa_utils import AveragedModel; from nlu.train import moving_average\n"
+        "network = nn.Linear(1, 1, bias=False); nn.init.ones_(network.weight)\n"
+        "average = AveragedModel(network, multi_avg_fn=moving_average(0.998)); average.update_parameters(network); nn.init.zeros_(network.weight)\n"
+        "for _ in range(179): average.update_parameters(network)\n"
+        "print(float(average.module.weight))"
+    )
+    assert 0 < float(left) < 0.01
+
+
+def test_an_ablation_tells_the_mean_over_the_seeds_and_how_far_they_are_apart() -> None:
+    told = _said(
+        "from nlu.ablation import CHANGES, Row, table; from nlu.scores import score\n"
+        "empty = score([], [])\n"
+        "rows = [Row(name, [empty.model_copy(update={'span_f1': each}) for each in found], 9.0) for name, found in (('as is', (0.4, 0.6)), ('other', (0.5, 0.9)))]\n"
+        "print(table(rows, [1, 2], 10, 5)); print([change.name for change in CHANGES])"
+    )
+    assert "--ablation --seeds 1 2`" in told
+    assert "| as is | - | 0.500 ± 0.141 | - |" in told
+    assert "| other | - | 0.700 ± 0.283 (+0.200) | - |" in told
+    assert all(name in told for name in ("no weight decay", "no dropout", "no augmentation by `typo`"))
+
+
 def test_a_wrong_recipe_is_named_with_file_field_and_remedy(corpus: Path) -> None:
     done = _train(corpus, {"dropout": 2, "colour": "red"})
     assert done.returncode == 2 and "Traceback" not in done.stderr
