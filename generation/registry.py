@@ -106,8 +106,11 @@ def write_registry(registry: Registry, path: Path = REGISTRY) -> None:
 
 
 def register(entry: Entry, path: Path = REGISTRY) -> None:
-    """Adds a candidate, in place of one of the same version."""
+    """Adds a candidate, in place of one of the same version: made again with the very same weights, what is or was served stays so."""
     registry = read_registry(path)
+    known = next((each for each in registry.models if each.version == entry.version), entry)
+    if known.state is not State.CANDIDATE:
+        entry = entry.model_copy(update={"state": known.state, "folder": known.folder})
     registry.models = [*(each for each in registry.models if each.version != entry.version), entry]
     write_registry(registry, path)
 

@@ -54,6 +54,17 @@ def test_a_version_that_is_in_service_stays_as_it_is_when_promoted_again_and_can
     assert (install / "model.safetensors").read_bytes() == b"two"
 
 
+def test_the_promoted_version_trained_again_stays_promoted(tmp_path: Path) -> None:
+    path, install = tmp_path / "registry.yaml", tmp_path / "served"
+    made = entry(tmp_path, "one", GOOD, install=str(install))
+    register(made, path)
+    promote("one", path)
+    register(made, path)
+    served = read_registry(path).promoted("reference")
+    assert served is not None
+    assert served.folder == str(install)
+
+
 def test_only_what_was_served_is_gone_back_to_without_the_gate(tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     register(entry(tmp_path, "one", GOOD), path)
