@@ -47,8 +47,12 @@ train-env: $(ENVS)/train/.ready ## the environment of the generator's fine-tunin
 locks: $(UV) ## write the requirement locks again from their .in files
 	deploy/requirements/lock.sh $(UV)
 
+.PHONY: knowledge
+knowledge: $(ENVS)/app/.ready ## check the knowledge files, as the image's build does
+	@$(APP)/python -m care.knowledge
+
 .PHONY: up
-up: envs ## set everything up and run the service; Ctrl-C stops it
+up: envs knowledge ## set everything up and run the service; Ctrl-C stops it
 	@$(APP)/aftercare up
 
 .PHONY: down
@@ -59,7 +63,7 @@ down: ## stop a running service
 dev: envs train-env $(ENVS)/dev/.ready
 
 .PHONY: lint
-lint: $(ENVS)/dev/.ready ## ruff, mypy --strict, import rules
+lint: knowledge $(ENVS)/dev/.ready ## ruff, mypy --strict, import rules
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
 	$(DEV)/mypy

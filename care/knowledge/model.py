@@ -7,7 +7,7 @@ from datetime import time
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from care.acuity import Acuity
 
@@ -28,6 +28,16 @@ class Reviewed(Entry):
     version: int = 1
     reviewer: str | None = None
     sources: Sources
+
+
+def _in_order(days: tuple[int, int]) -> tuple[int, int]:
+    if not 0 <= days[0] <= days[1]:
+        raise ValueError("write the first day, 0 or later, before the last")
+    return days
+
+
+Days = Annotated[tuple[int, int], AfterValidator(_in_order)]
+"""The first and the last day."""
 
 
 class QuestionKind(StrEnum):
@@ -273,7 +283,7 @@ class Protocol(Entry):
     version: str
     reviewer: str | None
     schedule: list[ProtocolDay]
-    expected: dict[str, list[int]] = Field(default_factory=dict, description="Symptom id: first and last day on which it is normal.")
+    expected: dict[str, Days] = Field(default_factory=dict, description="Symptom id: first and last day on which it is normal.")
     red_flags: list[str] = Field(min_length=1, description="Rules that matter most here; all others apply as well.")
     advice: list[str]
     stop: Stop
@@ -352,6 +362,14 @@ class Symptom(Reviewed):
     icd10: str | None = None
 
 
+class GuardWords(Entry):
+    """A word list of the reply guard, which knows each `use`."""
+
+    id: str
+    use: str
+    words: list[str] = Field(min_length=1)
+
+
 class Sign(StrEnum):
     """How often a complication shows a symptom: `typical`, most people have it; `possible`, some do."""
 
@@ -376,7 +394,7 @@ class Complication(Reviewed):
     frequency: Frequency
     acuity: Acuity
     symptoms: dict[str, Sign] = Field(min_length=1)
-    protocols: dict[str, tuple[int, int]] = Field(default_factory=dict, description="Protocol id: first and last day on which it is most likely.")
+    protocols: dict[str, Days] = Field(default_factory=dict, description="Protocol id: first and last day on which it is most likely.")
     procedures: list[str] = Field(default_factory=list)
     medicines: list[str] = Field(default_factory=list)
     red_flags: list[str] = Field(default_factory=list)

@@ -16,6 +16,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 GAP, NEAR = 8, 9
 _TOKEN = re.compile(r"\{\w+\}|\w+(?:>=|<=|>|<)[\d.]+|\.\.\.|\d+\.\d+|[()|?*~#]|[\u3400-\u9fff]|[^\W\u3400-\u9fff]+[*?]?")
+_PROTOCOL = re.compile(r"@(\w+)")
 _VALUE = re.compile(r"(\w+?)(>=|<=|>|<)([\d.]+)")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 _LEAST_STEM, _WORDS_KEPT = 2, 50_000
@@ -24,6 +25,9 @@ _Entry = TypeVar("_Entry")
 
 class PatternInvalid(ValueError):
     """A pattern is not written in the language; the message says what is wrong and how to put it right."""
+
+    source = ""
+    """The pattern, or the entry of a class that it names, in which it stands."""
 
 
 @dataclass(frozen=True)
@@ -261,10 +265,9 @@ class Language:
 
     def pattern(self, source: str) -> Pattern:
         """The pattern that `source` writes. Raises `PatternInvalid`."""
-        protocols = frozenset(re.findall(r"@(\w+)", source))
-        body = re.sub(r"@\w+", "", source).strip()
+        body = _PROTOCOL.sub("", source).strip()
         anywhere = tuple(tuple(self.phrase(each) for each in part.split(" & ")) for part in body.split(" + "))
-        return Pattern(anywhere, protocols, source)
+        return Pattern(anywhere, protocols_in(source), source)
 
     def phrase(self, source: str) -> Phrase:
         """The phrase that `source` writes. Raises `PatternInvalid`."""
@@ -284,6 +287,13 @@ class Language:
         return self._classes[name]
 
     def _phrase(self, source: str, inside: tuple[str, ...]) -> Phrase:
+        try:
+            return self._read(source, inside)
+        except PatternInvalid as error:
+            error.source = error.source or source
+            raise
+
+    def _read(self, source: str, inside: tuple[str, ...]) -> Phrase:
         tokens = _TOKEN.findall(source)
         if "".join(tokens) != re.sub(r"\s+", "", source):
             raise PatternInvalid(f"{source!r} holds a sign that is not of the language; see care/knowledge/patterns.py")
@@ -355,6 +365,11 @@ class Language:
         self._keys.add(key)
         self._keys_of.clear()
         return Word(key)
+
+
+def protocols_in(source: str) -> frozenset[str]:
+    """The protocols that a pattern is kept to; none where it is for all."""
+    return frozenset(_PROTOCOL.findall(source))
 
 
 def plain_words(source: str) -> list[str]:

@@ -40,7 +40,20 @@ class Rules:
 
 
 class RulesInvalid(Exception):
-    """A rule or a list of words is not in the rules' language; the message names the entry, the field and the remedy."""
+    """A rule or a list of words is not in the rules' language.
+
+    The message names the field and the remedy; `owner` is the rule, or the file of word lists, `field` where in it, `source` the words.
+    """
+
+    def __init__(self, told: str, owner: str, field: str, source: str = "") -> None:
+        """Says `told` of the field."""
+        super().__init__(f"field {field}: {told}")
+        self.owner = owner
+        self.field = field
+        self.source = source
+
+
+WORDS, SCOPE = "words.yaml", "scope.yaml"
 
 
 def compile_rules(flags: Iterable[RedFlag], classes: Mapping[str, list[str]], scope: Mapping[str, list[str]]) -> Rules:
@@ -48,14 +61,15 @@ def compile_rules(flags: Iterable[RedFlag], classes: Mapping[str, list[str]], sc
     try:
         language = Language(classes)
     except PatternInvalid as error:
-        raise RulesInvalid(f"words.yaml: {error}") from error
+        holder = next((name for name, entries in classes.items() if error.source in entries), "")
+        raise RulesInvalid(str(error), WORDS, holder, error.source) from error
     if missing := [name for name in SCOPES if name not in scope]:
-        raise RulesInvalid(f"scope.yaml: {missing[0]!r} is missing; add the list")
+        raise RulesInvalid("it is missing; add the list", SCOPE, missing[0])
     if unknown := [name for name in scope if name not in SCOPES]:
-        raise RulesInvalid(f"scope.yaml: {unknown[0]!r} is no list of it; use one of {', '.join(SCOPES)}")
+        raise RulesInvalid(f"it is no list of the file; use one of {', '.join(SCOPES)}", SCOPE, unknown[0])
     ordered = sorted(flags, key=lambda flag: (-flag.acuity.rank, flag.id))
     rules = tuple(
-        Rule(flag, tuple(_pattern(language, flag, each) for each in flag.when), Phrases(_excuse(language, flag, each) for each in flag.unless))
+        Rule(flag, tuple(_pattern(language, flag, "when", each) for each in flag.when), Phrases(_excuse(language, flag, each) for each in flag.unless))
         for flag in ordered
     )
     written = [source for flag in ordered for source in flag.when]
@@ -70,23 +84,23 @@ def compile_rules(flags: Iterable[RedFlag], classes: Mapping[str, list[str]], sc
     )
 
 
-def _pattern(language: Language, flag: RedFlag, source: str) -> Pattern:
+def _pattern(language: Language, flag: RedFlag, field: str, source: str) -> Pattern:
     try:
         return language.pattern(source)
     except PatternInvalid as error:
-        raise RulesInvalid(f"redflags/: entry {flag.id}: field when: {error}") from error
+        raise RulesInvalid(str(error), flag.id, field, source) from error
 
 
 def _excuse(language: Language, flag: RedFlag, source: str) -> tuple[str, Phrase]:
-    pattern = _pattern(language, flag, source)
+    pattern = _pattern(language, flag, "unless", source)
     match pattern.anywhere:
         case ((phrase,),):
             return " ".join(sorted(pattern.protocols)), phrase
-    raise RulesInvalid(f"redflags/: entry {flag.id}: field unless: {source!r} joins phrases; write one, without ' & ' or ' + '")
+    raise RulesInvalid(f"{source!r} joins phrases; write one, without ' & ' or ' + '", flag.id, "unless", source)
 
 
 def _scope_phrase(language: Language, name: str, source: str) -> Phrase:
     try:
         return language.phrase(source)
     except PatternInvalid as error:
-        raise RulesInvalid(f"scope.yaml: {name}: {error}") from error
+        raise RulesInvalid(str(error), SCOPE, name, source) from error

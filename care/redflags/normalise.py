@@ -9,16 +9,13 @@ import unicodedata
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import Path
 
-import yaml
 from spellchecker import SpellChecker
 
 from care.knowledge import knowledge
 from care.numbers import NUMBER_WORDS
 from care.redflags.values import MEASURED_WORDS
 
-_SPELLING = Path(__file__).parent.parent / "knowledge" / "spelling.yaml"
 _LOOKALIKES = str.maketrans("авсеԁһіјкӏмнорԛгѕтуԝхαεικνορτυχβγηωςıɑɡ", "abcedhijklmhopqrstywxaeikvoptuxbynwciag")
 _LEET = str.maketrans("013457@$!", "oieastasi")
 _INVISIBLE = {"Cf", "Cc", "Cs", "Co", "Cn"}
@@ -279,9 +276,8 @@ def _deletions(word: str) -> list[str]:
     return [word] + [word[:at] + word[at + 1 :] for at in range(len(word))]
 
 
-@cache
 def _spelling() -> dict[str, str]:
-    return {str(wrong): str(right) for wrong, right in yaml.safe_load(_SPELLING.read_text(encoding="utf-8")).items()}
+    return knowledge().spelling
 
 
 @cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,7 +182,40 @@ def folder(tmp_path: Path) -> Path:
         ("protocols/copd.yaml", "chest_pain", "chest_pane", ["copd.yaml", "field red_flags", "'chest_pane'", "no rule"]),
         ("protocols/copd.yaml", "  cough:", "  coff:", ["copd.yaml", "field expected", "'coff'", "no symptom"]),
         ("protocols/copd.yaml", "schedule:", "schedule: [", ["copd.yaml", "not YAML", "line"]),
-        ("advice/recovery.yaml", "[knee_replacement,", "[knee_replacment,", ["ice_knee", "field protocols", "'knee_replacment'", "no protocol"]),
+        (
+            "advice/recovery.yaml",
+            "[knee_replacement,",
+            "[knee_replacment,",
+            ["advice/recovery.yaml", "line 9", "ice_knee", "field protocols", "'knee_replacment'", "no protocol"],
+        ),
+        ("advice/recovery.yaml", "not_for: [", "not_for: [feaver, ", ["advice/recovery.yaml", "line ", "field not_for", "'feaver'", "correct its spelling"]),
+        ("protocols/copd.yaml", "cough: [0, 30]", "cough: [60]", ["protocols/copd.yaml", "line 17", "entry copd", "field expected.cough"]),
+        ("protocols/copd.yaml", "cough: [0, 30]", "cough: [60, 0]", ["protocols/copd.yaml", "line 17", "field expected.cough", "the first day"]),
+        ("protocols/copd.yaml", "chest_pain,", "chest_pane,", ["protocols/copd.yaml", "line 27", "entry copd", "field red_flags", "'chest_pane'"]),
+        ("protocols/copd.yaml", "name: COPD", "name: COPD\nname: copd", ["protocols/copd.yaml", "line 4", "'name' stands twice", "remove one"]),
+        (
+            "complications/birth.yaml",
+            "caesarean_birth: [0, 84]",
+            "caesarean_birth: [84, 0]",
+            ["birth.yaml", "line 22", "protocols.caesarean_birth", "first day"],
+        ),
+        ("complications/birth.yaml", "dizziness:", "dizzyness:", ["complications/birth.yaml", "line 11", "field symptoms", "'dizzyness'", "no symptom"]),
+        (
+            "redflags/bleeding.yaml",
+            '- "{blood} ~ {much}"',
+            '- "{blod} ~ {much}"',
+            ["redflags/bleeding.yaml", "line 6", "heavy_bleeding", "field when", "add it"],
+        ),
+        ("redflags/bleeding.yaml", "@anticoagulant @stroke", "@anticoagulant @strok", ["redflags/bleeding.yaml", "thinner_bleeding", "'strok'", "no protocol"]),
+        ("redflags/bleeding.yaml", '["(sweat*', '["a & b", "(sweat*', ["redflags/bleeding.yaml", "line ", "heavy_bleeding", "field unless", "write one"]),
+        ("words.yaml", "head: [head,", "head: [5, head,", ["words.yaml", "line ", "field head.0", "write it as text, in quotes"]),
+        ("words.yaml", "head: [head,", "5: [head,", ["words.yaml", "line ", "field 5", "write it as text, in quotes"]),
+        ("words.yaml", "head: [head,", 'head: ["(head",', ["words.yaml", "line ", "field head", "not closed", "add the ')'"]),
+        ("scope.yaml", "idioms:", "idiom:", ["scope.yaml", "line ", "field idioms", "missing", "add the list"]),
+        ("spelling.yaml", "chst: chest", "chst: [chest]", ["spelling.yaml", "line 3", "field chst", "write it as text"]),
+        ("spelling.yaml", "chst: chest", "chst: on", ["spelling.yaml", "line 3", "field chst", "write it as text, in quotes"]),
+        ("guard.yaml", "words: [a,", "wordz: [a,", ["guard.yaml", "line ", "entry fillers_en", "field words", "add it"]),
+        ("texts.yaml", "en:", "english:", ["texts.yaml", "line ", "field en", "English words"]),
     ],
 )
 def test_a_broken_file_is_refused_with_file_entry_field_and_remedy(folder: Path, file: str, old: str, new: str, told: list[str]) -> None:
@@ -191,6 +226,34 @@ def test_a_broken_file_is_refused_with_file_entry_field_and_remedy(folder: Path,
     with pytest.raises(KnowledgeInvalid) as caught:
         load(folder)
     assert [part for part in told if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("file", ["words.yaml", "texts.yaml", "scope.yaml", "spelling.yaml"])
+def test_a_list_where_names_are_wanted_is_refused(folder: Path, file: str) -> None:
+    (folder / file).write_text("- one\n- two\n", encoding="utf-8")
+    with pytest.raises(KnowledgeInvalid, match=rf"^{file}: line 1: .*(?:dictionary|English)"):
+        load(folder)
+
+
+@pytest.mark.parametrize("content", [b"id: caf\xe9\n", b"id: \x00\n", b"version: 2026-13-40\n", b"[" * 5_000, b""])
+def test_what_is_no_yaml_at_all_is_refused_in_one_line(folder: Path, content: bytes) -> None:
+    (folder / "guard.yaml").write_bytes(b"\n" + content)
+    with pytest.raises(KnowledgeInvalid, match=r"^guard.yaml: line \d+: "):
+        load(folder)
+
+
+def test_a_missing_file_is_refused(folder: Path) -> None:
+    (folder / "guard.yaml").unlink()
+    with pytest.raises(KnowledgeInvalid, match=r"^guard\.yaml: no such file; restore it"):
+        load(folder)
+
+
+def test_a_broken_file_stops_the_build() -> None:
+    root = Path(care.knowledge.__file__).parents[2]
+    assert "python -m care.knowledge" in (root / "deploy/Dockerfile").read_text(encoding="utf-8")
+    assert "python -m care.knowledge" in (root / "Makefile").read_text(encoding="utf-8")
+    done = subprocess.run([sys.executable, "-m", "care.knowledge"], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_same_files_have_the_same_version(folder: Path) -> None:
