@@ -256,5 +256,11 @@ def test_a_broken_file_stops_the_build() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_documents_say_whether_a_clinician_has_approved_the_content() -> None:
+    reviewed = (*KNOWN.red_flags.values(), *KNOWN.advice.values(), *KNOWN.questions.values(), *KNOWN.protocols.values(), *KNOWN.symptoms.values())
+    said = "`reviewer` is null in every entry" in (Path(care.knowledge.__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert said == all(each.reviewer is None for each in reviewed)
+
+
 def test_the_same_files_have_the_same_version(folder: Path) -> None:
     assert load(folder).version == load(folder).version
