@@ -105,7 +105,7 @@ class AftercareInput(InputChannel):
             body["sender"],
             input_channel=self.name(),
             message_id=body["message_id"],
-            metadata={"context": body["context"], "message_id": body["message_id"]},
+            metadata={"context": body["context"], "message_id": body["message_id"], "answer_by": body.get("answer_by")},
         )
         if body.get("trigger"):
             intent = {"name": f"EXTERNAL_{body['trigger']}", "confidence": 1.0}

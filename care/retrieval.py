@@ -29,6 +29,7 @@ _LIKE_SYMPTOM_SCORE = _LIKE_PROTOCOL_SCORE = 5.0
 _LEAST_LIKENESS = 0.37
 """Small talk and what is out of scope of the training voices stay below it (95 of 100), questions about recovery mostly do not."""
 _MAX_READ = 4_000
+LIKENESS_DEADLINE_S = 3.0
 _STOP = frozenset(
     """
     a about after all am an and any are as at be been but by can could day days did do does for from get got had has have he her
@@ -57,15 +58,15 @@ class _Fit:
 class Likeness(Protocol):
     """The port to what compares a text with the approved statements in meaning."""
 
-    def alike(self, text: str) -> dict[str, float]:
-        """How like `text` each approved statement is, by id, from -1 to 1. Raises `UnderstandingUnavailable`."""
+    def alike(self, text: str, deadline_s: float) -> dict[str, float]:
+        """How like `text` each approved statement is, by id, from -1 to 1, within `deadline_s` seconds. Raises `UnderstandingUnavailable`."""
         ...
 
 
-def likeness_of(text: str, port: Likeness | None) -> dict[str, float] | None:
-    """What `port` says of `text`; None where there is none, or it is away."""
+def likeness_of(text: str, port: Likeness | None, deadline_s: float = LIKENESS_DEADLINE_S) -> dict[str, float] | None:
+    """What `port` says of `text` within `deadline_s` seconds; None where there is none, or it is away."""
     try:
-        return port.alike(text) if port is not None else None
+        return port.alike(text, deadline_s) if port is not None else None
     except UnderstandingUnavailable:
         return None
 

@@ -112,8 +112,8 @@ class Understanding(Frozen):
 class Understander(Protocol):
     """The port to the encoder."""
 
-    def understand(self, text: str) -> Understanding:
-        """What `text` means. Raises `UnderstandingUnavailable`."""
+    def understand(self, text: str, deadline_s: float) -> Understanding:
+        """What `text` means, within `deadline_s` seconds. Raises `UnderstandingUnavailable`."""
         ...
 
 

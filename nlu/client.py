@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import TypeVar
 
@@ -24,21 +25,25 @@ class NluClient:
 
     def __init__(self, base_url: str, timeout_s: float = 5.0) -> None:
         self._base_url = base_url.rstrip("/")
-        self._timeout = httpx.Timeout(timeout_s, connect=min(1.0, timeout_s))
+        self._timeout_s = timeout_s
         self._pool: tuple[int, httpx.Client] | None = None
 
-    def understand(self, text: str) -> Understanding:
+    def understand(self, text: str, deadline_s: float = math.inf) -> Understanding:
         """What `text` (or its first 10,000 characters) means. Raises `UnderstandingUnavailable`, which never holds the text."""
-        return self._asked("/v1/understand", text, _UNDERSTANDING)
+        return self._asked("/v1/understand", text, _UNDERSTANDING, deadline_s)
 
-    def alike(self, text: str) -> dict[str, float]:
+    def alike(self, text: str, deadline_s: float = math.inf) -> dict[str, float]:
         """How like `text` (or its first 10,000 characters) each approved statement is. Raises `UnderstandingUnavailable`, which never holds the text."""
-        return self._asked("/v1/alike", text, _LIKENESS)
+        return self._asked("/v1/alike", text, _LIKENESS, deadline_s)
 
-    def _asked(self, path: str, text: str, answers: TypeAdapter[Answer]) -> Answer:
+    def _asked(self, path: str, text: str, answers: TypeAdapter[Answer], deadline_s: float) -> Answer:
+        left_s = min(self._timeout_s, deadline_s)
+        if left_s <= 0:
+            raise UnderstandingUnavailable(f"no time is left to ask the nlu service at {self._base_url}")
         body = json.dumps({"text": text[:MAX_CHARACTERS]})
+        limits = httpx.Timeout(left_s, connect=min(1.0, left_s))
         try:
-            answer = self._client().post(path, content=body, headers={"Content-Type": "application/json"})
+            answer = self._client().post(path, content=body, headers={"Content-Type": "application/json"}, timeout=limits)
         except httpx.HTTPError as error:
             raise UnderstandingUnavailable(f"the nlu service at {self._base_url} did not answer ({type(error).__name__})") from None
         if answer.status_code != httpx.codes.OK:
@@ -58,6 +63,6 @@ class NluClient:
     def _client(self) -> httpx.Client:
         pool = self._pool
         if pool is None or pool[0] != os.getpid():
-            pool = (os.getpid(), httpx.Client(base_url=self._base_url, timeout=self._timeout))
+            pool = (os.getpid(), httpx.Client(base_url=self._base_url))
             self._pool = pool
         return pool[1]

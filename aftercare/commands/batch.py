@@ -86,7 +86,7 @@ def triage_line(line: BatchLine) -> dict[str, object]:
 def parse_line(line: BatchLine) -> dict[str, object]:
     """What one message means, with the quantities and times it names. Raises `CommandFailed` where the nlu service is away."""
     try:
-        understood = _understander().understand(line.text).model_dump(mode="json")
+        understood = _understander().understand(line.text, settings().reply_deadline_s).model_dump(mode="json")
     except UnderstandingUnavailable as error:
         raise CommandFailed(f"{error}; start it with `aftercare up`") from error
     typed: dict[str, Sequence[object]] = {"quantities": quantities_in(line.text), "moments": moments_in(line.text, service_clock().now())}

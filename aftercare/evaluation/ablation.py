@@ -43,12 +43,12 @@ class _Kept:
     prompt_version: str
     decides: bool
 
-    def understand(self, text: str) -> Understanding:
+    def understand(self, text: str, deadline_s: float) -> Understanding:
         if self.said.understanding is None:
             raise UnderstandingUnavailable("left out")
         return self.said.understanding
 
-    def alike(self, text: str) -> dict[str, float]:
+    def alike(self, text: str, deadline_s: float) -> dict[str, float]:
         if self.said.alike is None:
             raise UnderstandingUnavailable("left out")
         return self.said.alike

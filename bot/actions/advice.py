@@ -8,7 +8,7 @@ from bot.actions.turn import Turn, advice_likeness
 from care.acuity import Acuity
 from care.knowledge import knowledge
 from care.lexicon import present_symptoms
-from care.retrieval import advice_for, likeness_of
+from care.retrieval import LIKENESS_DEADLINE_S, advice_for, likeness_of
 from care.turns.dialogue import Reply
 
 
@@ -18,7 +18,7 @@ class GiveAdvice(BesideReport):
     called = "action_give_advice"
 
     def answer(self, turn: Turn) -> Events:
-        likeness = likeness_of(turn.text, advice_likeness())
+        likeness = likeness_of(turn.text, advice_likeness(), min(LIKENESS_DEADLINE_S, turn.left_s))
         found = advice_for(turn.text, present_symptoms(turn.text), turn.context.clinical, 1, likeness)
         allowed = [advice for advice in found if Acuity.SELF_CARE in knowledge().advice[advice.id].acuities]
         if allowed:

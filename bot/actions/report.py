@@ -13,7 +13,6 @@ from care.acuity import Acuity, highest
 from care.answers import is_skip, read_answer
 from care.knowledge import knowledge
 from care.knowledge.model import Clarifier, Question, QuestionKind
-from care.settings import settings
 from care.texts import scripted
 from care.triage.model import Report, Triage
 from care.turns.dialogue import AwaitEffect, Reply, ReportEffect
@@ -151,7 +150,7 @@ def yes_or_no(turn: Turn) -> bool | None:
 def _decide(turn: Turn, text: str) -> Triage:
     understanding = turn.understanding if text == turn.text else None
     report = Report(text=text, context=turn.context.clinical, understanding=understanding, conversation=turn.said_before)
-    return triage_service().assess(report, settings().reply_deadline_s - 1.5)
+    return triage_service().assess(report, turn.left_s)
 
 
 def _raised(turn: Turn, triage: Triage, clarifier: Clarifier) -> Triage:

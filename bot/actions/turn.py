@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -23,6 +24,8 @@ from care.turns.dialogue import DialogueContext, Effect, EscalationEffect, Quick
 from care.understanding import Intent, Understanding
 
 _SAID_BEFORE = 4
+_WAY_BACK_S = 1.0
+"""What Rasa needs from an action's answer to its own."""
 
 
 @cache
@@ -48,6 +51,12 @@ class Turn:
     def context(self) -> DialogueContext:
         """Who is spoken with, as far as the dialogue may know."""
         return DialogueContext.model_validate(self.tracker.latest_message["metadata"]["context"])
+
+    @property
+    def left_s(self) -> float:
+        """Seconds in which the action must answer, so that Rasa's answer still finds its caller waiting."""
+        answer_by = self.tracker.latest_message["metadata"].get("answer_by")
+        return (settings().reply_deadline_s if answer_by is None else answer_by - time.time()) - _WAY_BACK_S
 
     @property
     def text(self) -> str:

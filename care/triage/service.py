@@ -30,6 +30,8 @@ from care.triage.request import Findings, request_for
 from care.understanding import Intent, SpanLabel, Understander, Understanding, UnderstandingUnavailable
 
 MODEL_DEADLINE_S = 5.0
+ENCODER_DEADLINE_S = 3.0
+"""For what the encoder is asked in all: its vote first, then which advice is alike."""
 _ENOUGH = ((Acuity.EMERGENCY, 0.25), (Acuity.URGENT, 0.5), (Acuity.ROUTINE, 0.6))
 """The encoder votes for the first level at or above which it puts this much probability. Chosen on the validation voices, beside the rules, so that none
 of their 52 emergencies is missed; docs/triage.md has the figures."""
@@ -95,20 +97,22 @@ class TriageService:
         self._clock = clock
 
     def assess(self, report: Report, deadline_s: float) -> Triage:
-        """The triage of `report`, in about `deadline_s` seconds at most; a layer that does not answer is noted and a person asked.
+        """The triage of `report`, within `deadline_s` seconds; a layer that does not answer is noted and a person asked.
 
         The acuity is never below that of the rules or the encoder, nor two steps or more below the model's.
         """
         began = self._clock()
+        ends = began + deadline_s
+        encoder_ends = min(ends, began + ENCODER_DEADLINE_S)
         hits = check(report.text, report.context)
         findings = Findings(report.text, report.context)
         symptoms = findings.present
-        offered = advice_for(report.text, symptoms, report.context, likeness=likeness_of(report.text, self._likeness))
-        request = request_for(report, findings, offered)
         rules = _rules(hits, self._knowledge.version)
-        encoder = self._encoder(report)
+        encoder = self._encoder(report, encoder_ends - self._clock())
+        likeness = likeness_of(report.text, self._likeness, encoder_ends - self._clock())
+        request = request_for(report, findings, advice_for(report.text, symptoms, report.context, likeness=likeness))
         suspected = highest(each.vote.acuity for each in (rules, encoder) if each.spoke)
-        model = self._model(request, deadline_s - (self._clock() - began), suspected)
+        model = self._model(request, ends - self._clock(), suspected)
         heard = [rules, encoder, model]
         doubts = _doubts(report.text, heard)
         acuity = _decided(report.text, heard)
@@ -150,11 +154,11 @@ class TriageService:
             rejected=rejected,
         )
 
-    def _encoder(self, report: Report) -> _Heard:
+    def _encoder(self, report: Report, left_s: float) -> _Heard:
         understanding = report.understanding
         try:
             if understanding is None:
-                understanding = self._understander.understand(report.text)
+                understanding = self._understander.understand(report.text, left_s)
         except UnderstandingUnavailable as error:
             return _away(Layer.ENCODER, "encoder", type(error).__name__)
         crisis = any(score.name is Intent.CRISIS and score.confidence >= _CRISIS_SURE for score in understanding.intents)

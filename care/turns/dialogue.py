@@ -52,6 +52,7 @@ class DialogueRequest(Frozen):
     context: DialogueContext
     state_version: int
     state: dict[str, Any] | None = None
+    answer_by: float | None = Field(None, description="When the caller stops waiting, in seconds since 1970; set by the adapter.")
 
 
 class QuickReply(Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx
@@ -18,9 +19,10 @@ class RasaDialogue:
 
     def turn(self, request: DialogueRequest, state: Any, deadline_s: float) -> DialogueResponse:
         """One turn within `deadline_s` seconds; the dialogue's state is sent only where Rasa's own copy is another. Raises `DialogueFailed`."""
-        answer = self._post(request, deadline_s)
+        answer_by = time.time() + deadline_s
+        answer = self._post(request, answer_by)
         if answer.status_code == httpx.codes.CONFLICT:
-            answer = self._post(request.model_copy(update={"state": state or {}}), deadline_s)
+            answer = self._post(request.model_copy(update={"state": state or {}}), answer_by)
         if answer.status_code != httpx.codes.OK:
             raise DialogueFailed(_reason(answer))
         try:
@@ -31,13 +33,16 @@ class RasaDialogue:
             raise DialogueFailed("Rasa answered nothing")
         return response
 
-    def _post(self, request: DialogueRequest, deadline_s: float) -> httpx.Response:
+    def _post(self, request: DialogueRequest, answer_by: float) -> httpx.Response:
+        left_s = answer_by - time.time()
+        if left_s <= 0:
+            raise DialogueFailed("Rasa did not answer in time")
         try:
             return self._client.post(
                 "/webhooks/aftercare/turn",
-                content=request.model_dump_json(),
+                content=request.model_copy(update={"answer_by": answer_by}).model_dump_json(),
                 headers={"Content-Type": "application/json"},
-                timeout=httpx.Timeout(deadline_s, connect=1.0),
+                timeout=httpx.Timeout(left_s, connect=min(1.0, left_s)),
             )
         except httpx.TimeoutException as error:
             raise DialogueFailed("Rasa did not answer in time") from error

@@ -28,7 +28,7 @@ ADVICE = knowledge().advice
 class Calm:
     """An encoder that sees nothing in any text."""
 
-    def understand(self, text: str) -> Understanding:
+    def understand(self, text: str, deadline_s: float) -> Understanding:
         return Understanding(
             text=text, intents=[IntentScore(name=Intent.OUT_OF_SCOPE, confidence=0.9)], spans=[], acuity={Acuity.SELF_CARE: 1.0}, version="calm"
         )  # fmt: skip

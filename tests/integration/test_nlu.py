@@ -289,6 +289,12 @@ def test_the_client_fails_in_one_way_and_never_tells_the_text(caplog: pytest.Log
     assert "private" not in str(caught.value) and "private" not in caplog.text
 
 
+def test_with_no_time_left_the_service_is_not_asked(url: str) -> None:
+    for ask in (NluClient(url).understand, NluClient(url).alike):
+        with pytest.raises(UnderstandingUnavailable, match="no time is left"):
+            ask("knee pain", 0)
+
+
 def test_the_client_needs_no_torch() -> None:
     code = "import sys, nlu.client; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -1,10 +1,13 @@
-"""The action server: one turn that waits keeps no other from running, and what is said is in the patient's language."""
+"""The action server: one turn that waits keeps no other from running, each knows how long its caller waits, and what is said is in the patient's language."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+import time
 from datetime import date
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -15,8 +18,10 @@ from bot.actions.advice import GiveAdvice
 from bot.actions.capability import Capability, Events
 from bot.actions.turn import Turn
 from care.knowledge import knowledge
+from care.settings import settings
 from care.triage.model import PatientContext
-from care.turns.dialogue import DialogueContext
+from care.turns.dialogue import DialogueContext, DialogueFailed, DialogueRequest
+from care.turns.rasa_client import RasaDialogue
 
 BOTH_INSIDE = threading.Barrier(2)
 
@@ -75,3 +80,36 @@ def test_what_was_said_before_leaves_out_the_message_at_hand_and_our_prompts() -
     ]
     tracker = Tracker("s", {}, {"text": "I feel dizzy", "metadata": {}}, events, False, None, {}, "action_listen")
     assert [(each.who, each.words) for each in Turn(CollectingDispatcher(), tracker).said_before] == [("service", "How is the pain?"), ("patient", "so so")]
+
+
+@pytest.mark.parametrize(("answer_by", "least", "most"), [(4.0, 1.0, 4.0), (0.0, -2.0, 0.0), (None, 5.0, 8.0)])
+def test_an_action_has_what_its_caller_waits_less_the_way_back(answer_by: float | None, least: float, most: float) -> None:
+    metadata = {} if answer_by is None else {"answer_by": time.time() + answer_by}
+    tracker = Tracker("s", {}, {"text": "I feel dizzy", "metadata": metadata}, [], False, None, {}, "action_listen")
+    assert settings().reply_deadline_s == 8
+    assert least < Turn(CollectingDispatcher(), tracker).left_s < most
+
+
+def test_a_turn_that_is_sent_again_with_its_state_keeps_its_deadline() -> None:
+    got: list[dict[str, Any]] = []
+
+    class Forgetful(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(409 if len(got) == 1 else 502)
+            self.end_headers()
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Forgetful) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        context = DialogueContext(
+            patient="p", first_name="Ana", clinic="C", clinic_phone="5", channel="sms", consent="granted", clinical=PatientContext(), today=date(2026, 3, 2)
+        )  # fmt: skip
+        request = DialogueRequest(message_id="m", sender="p", text="hello", context=context, state_version=1)
+        with pytest.raises(DialogueFailed):
+            RasaDialogue(f"http://127.0.0.1:{server.server_port}", "token").turn(request, {"slots": {}}, 8)
+        server.shutdown()
+    assert [each["state"] for each in got] == [None, {"slots": {}}]
+    assert got[0]["answer_by"] == got[1]["answer_by"]

@@ -21,7 +21,7 @@ from care.knowledge import knowledge
 from care.redflags import check
 from care.texts import scripted
 from care.triage.model import DraftUnavailable, Layer, PatientContext, Report, Triage, TriageDraft, TriageRequest
-from care.triage.service import MODEL_DEADLINE_S, TriageService
+from care.triage.service import ENCODER_DEADLINE_S, MODEL_DEADLINE_S, TriageService
 from care.turns.dialogue import DialogueContext
 from care.understanding import Intent, IntentScore, Understanding, UnderstandingUnavailable
 
@@ -37,7 +37,7 @@ class Encoder:
     acuity: dict[Acuity, float] | None
     intents: tuple[Intent, ...] = ()
 
-    def understand(self, text: str) -> Understanding:
+    def understand(self, text: str, deadline_s: float) -> Understanding:
         if self.acuity is None:
             raise UnderstandingUnavailable
         intents = [IntentScore(name=each, confidence=0.9) for each in self.intents]
@@ -205,6 +205,25 @@ def test_the_model_gets_five_seconds_or_what_is_left() -> None:
     assert model.given_s == MODEL_DEADLINE_S
     assess("slept well", Encoder(SURE[Acuity.SELF_CARE]), model, deadline_s=2)
     assert model.given_s <= 2
+
+
+def test_each_layer_gets_what_those_before_it_have_left_of_the_turn() -> None:
+    now, given, model = [100.0], [], drafted(Acuity.SELF_CARE)
+
+    class Hanging:
+        def understand(self, text: str, deadline_s: float) -> Understanding:
+            given.append(deadline_s)
+            now[0] += max(0.0, deadline_s)
+            raise UnderstandingUnavailable
+
+        def alike(self, text: str, deadline_s: float) -> dict[str, float]:
+            self.understand(text, deadline_s)
+            return {}
+
+    service = TriageService(Hanging(), model, knowledge(), lambda: now[0], likeness=Hanging())
+    service.assess(Report(text="slept well", context=KNEE, understanding=None), 7)
+    assert given == [ENCODER_DEADLINE_S, 0]
+    assert model.given_s == 7 - ENCODER_DEADLINE_S
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\u200f", "胸が痛い", "صدري يؤلمني"])
