@@ -149,7 +149,7 @@ def yes_or_no(turn: Turn) -> bool | None:
 
 def _decide(turn: Turn, text: str) -> Triage:
     understanding = turn.understanding if text == turn.text else None
-    report = Report(text=text, context=turn.context.clinical, understanding=understanding, conversation=turn.said_before)
+    report = Report(text=text, context=turn.context.clinical, understanding=understanding, conversation=turn.said_before, channel=turn.context.channel)
     return triage_service().assess(report, turn.left_s)
 
 

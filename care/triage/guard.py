@@ -102,6 +102,8 @@ class Drafted:
     language: str = "en"
     flagged: bool = False
     """Whether a red-flag rule fired on the report."""
+    before: str = ""
+    """The scripted words that go before it in the same text."""
     on_web: bool = False
     """Whether the reply is for the web, where length costs nothing."""
 
@@ -124,7 +126,7 @@ def rejections(drafted: Drafted) -> list[Reason]:
     reply = drafted.reply.strip()
     if not reply:
         return [Reason.EMPTY]
-    if len(reply) > MAX_REPLY_CHARS or (not drafted.on_web and segments(reply).segments > MAX_SEGMENTS):
+    if len(reply) > MAX_REPLY_CHARS or (not drafted.on_web and segments(f"{drafted.before} {reply}".strip()).segments > MAX_SEGMENTS):
         return [Reason.TOO_LONG]
     statements = [knowledge().advice[each].said(drafted.language) for each in drafted.advice if each in knowledge().advice]
     return list(dict.fromkeys(_found(drafted, reply, statements)))

@@ -166,9 +166,10 @@ class DraftUnavailable(Exception):
 
 
 class Report(Frozen):
-    """A report to triage: the text, what the encoder made of it (None where it was away), the context and what was said before."""
+    """A report to triage: the text, what the encoder made of it (None where it was away), the context, what was said before, and the channel."""
 
     text: str
     context: PatientContext
     understanding: Understanding | None
     conversation: list[Said] = Field(default_factory=list, max_length=8)
+    channel: Literal["sms", "web"] = "sms"

@@ -122,8 +122,8 @@ class TriageService:
         # Advice for a mild report would reassure somebody whom a person is to see today.
         fitting = [] if watched else self._fitting(acuity, model.advice if model.decides else (), request.advice, symptoms)
         advice = first_words(hits, acuity) or fitting
-        drafted, rejected = self._guarded(report, acuity, advice, model.reply, flagged=bool(hits) or crisis or watched)
-        key = _WATCHED_REPLY if watched else _CRISIS_REPLY if crisis else _REPLIES[acuity]
+        first = scripted(_WATCHED_REPLY if watched else _CRISIS_REPLY if crisis else _REPLIES[acuity], report.context.language)
+        drafted, rejected = self._guarded(report, acuity, advice, model.reply, first, flagged=bool(hits) or crisis or watched)
         for each in heard:
             if each.version == _AWAY:
                 FALLBACKS.labels(layer=each.vote.layer.value).inc()
@@ -136,7 +136,7 @@ class TriageService:
             red_flags=hits,
             symptoms=symptoms,
             advice=advice,
-            reply=self._reply(report, key, advice, drafted),
+            reply=self._reply(report, first, advice, drafted),
             needs_person=bool(doubts),
             person_acuity=person,
             person_reason="; ".join(doubts),
@@ -208,11 +208,11 @@ class TriageService:
         chosen = dict.fromkeys(each for each in (*drafted, *by_symptom, *asked) if each in ids and acuity in self._knowledge.advice[each].acuities)
         return list(chosen)[:_MAX_ADVICE]
 
-    def _guarded(self, report: Report, acuity: Acuity, advice: list[str], reply: str, *, flagged: bool) -> tuple[str, list[str]]:
-        """The drafted reply where the guard lets it out, and why not where it does not."""
+    def _guarded(self, report: Report, acuity: Acuity, advice: list[str], reply: str, first: str, *, flagged: bool) -> tuple[str, list[str]]:
+        """The drafted reply where the guard lets it out after the words `first`, and why not where it does not."""
         if not reply.strip():
             return "", []
-        said = Drafted(reply, advice, report.text, acuity, report.context.language, flagged)
+        said = Drafted(reply, advice, report.text, acuity, report.context.language, flagged, first, report.channel == "web")
         reasons = rejections(said)
         for reason in reasons:
             REJECTIONS.labels(reason=reason.value).inc()
@@ -225,9 +225,9 @@ class TriageService:
         others = [each.id for each in sorted(clarifiers.values(), key=lambda each: -each.raises_to.rank) if present.intersection(each.symptoms)]
         return [each for each in dict.fromkeys([*findings.questions, *drafted, *others]) if clarifiers[each].raises_to.rank > acuity.rank]
 
-    def _reply(self, report: Report, key: str, advice: list[str], drafted: str) -> str:
+    def _reply(self, report: Report, first: str, advice: list[str], drafted: str) -> str:
         said = [drafted] if drafted else [self._knowledge.advice[each].said(report.context.language) for each in advice]
-        return " ".join([scripted(key, report.context.language), *said])
+        return " ".join([first, *said])
 
 
 def _rules(hits: list[RedFlagHit], version: str) -> _Heard:

@@ -18,6 +18,7 @@ from bot.actions.report import Clarifying
 from bot.actions.turn import Turn
 from care.acuity import Acuity
 from care.knowledge import knowledge
+from care.messages.sms_text import segments
 from care.redflags import check
 from care.texts import scripted
 from care.triage.model import DraftUnavailable, Layer, PatientContext, Report, Triage, TriageDraft, TriageRequest
@@ -179,6 +180,15 @@ def test_words_of_the_model_that_nothing_covers_give_way_to_the_approved_stateme
     assert "reassurance" in triage.rejected
     assert knowledge().advice["ice_knee"].text in triage.reply
     assert REGISTRY.get_sample_value("aftercare_guard_rejections_total", {"reason": "reassurance"}) == before + 1
+
+
+def test_two_sms_segments_hold_the_whole_text_and_the_web_has_room() -> None:
+    reply = f"We are sorry to hear that. {ICE}"
+    assert segments(reply).segments == 2
+    service = TriageService(Encoder(SURE[Acuity.ROUTINE]), drafted(Acuity.ROUTINE, "ice_knee", reply=reply), knowledge())
+    told = Report(text="my knee is swollen", context=KNEE, understanding=None)
+    assert service.assess(told, 8).rejected == ["too_long"]
+    assert service.assess(told.model_copy(update={"channel": "web"}), 8).drafted
 
 
 def test_the_evidence_shows_how_the_graph_leads_to_flag_and_advice() -> None:
