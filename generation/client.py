@@ -23,12 +23,23 @@ from care.acuity import Acuity
 from care.triage.model import DraftUnavailable, PatientContext, TriageDraft, TriageRequest
 from generation import REFERENCE_MODEL, decides
 from generation.metrics import FAILURES, SECONDS, TOKENS
-from generation.prompt import END, PROMPT_VERSION, ChatMessage, DraftMalformed, chat_messages, completion_prompt, kept_to, read_draft
+from generation.prompt import (
+    CONTEXT_TOKENS,
+    END,
+    MAX_ANSWER_TOKENS,
+    PROMPT_VERSION,
+    ChatMessage,
+    DraftMalformed,
+    chat_messages,
+    completion_prompt,
+    folded,
+    kept_to,
+    read_draft,
+    refuses_system,
+)
 from generation.schema import ResponseFormat
 from generation.shedding import Breaker, Gate, Shed
 
-MAX_TOKENS = 240
-"""Longest answer: more than the schema's fields need, so a cut answer is a fault."""
 LEAST_VLLM, BEYOND_VLLM = (0, 30), (1, 0)
 """vLLM from 0.30 on (before it, one malformed structured output could end the engine) and below 1.0."""
 _LEAST_S = 0.05
@@ -56,7 +67,7 @@ class CompletionRequest(BaseModel):
     model: str
     prompt: str | None = None
     messages: list[ChatMessage] | None = None
-    max_tokens: int = MAX_TOKENS
+    max_tokens: int = MAX_ANSWER_TOKENS
     temperature: float = 0.0
     seed: int = 0
     priority: int = 0
@@ -109,6 +120,10 @@ class _ServerFailure(_PassingFailure):
     """The server is not reached, or fails."""
 
 
+class _SystemRefused(DraftUnavailable):
+    """The model's chat template has no system role."""
+
+
 class _NoAnswer(_PassingFailure):
     """No answer in the time that was left."""
 
@@ -137,6 +152,7 @@ class VllmDrafter:
         self.decides = decides(model)
         self._timeouts = timeouts or Timeouts()
         self._chat = (style or ("completion" if model.partition("@")[0] == REFERENCE_MODEL else "chat")) == "chat"
+        self._folds = False
         self._breaker = breaker or Breaker()
         self._gate = gate or Gate()
         self._http = httpx.AsyncClient(
@@ -244,11 +260,18 @@ class VllmDrafter:
     async def _ask(self, request: TriageRequest, ends: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
         asked = CompletionRequest(model=self.model, priority=-suspected.rank)
         if self._chat:
-            asked.messages = chat_messages(request)
+            asked.messages = folded(chat_messages(request)) if self._folds else chat_messages(request)
         else:
             asked.prompt = completion_prompt(request)
+            asked.max_tokens = min(MAX_ANSWER_TOKENS, CONTEXT_TOKENS - len(asked.prompt.encode()))
         path = "/v1/chat/completions" if self._chat else "/v1/completions"
-        response = await self._answered("POST", path, ends, asked.model_dump_json(exclude_none=True, by_alias=True).encode())
+        try:
+            response = await self._answered("POST", path, ends, asked.model_dump_json(exclude_none=True, by_alias=True).encode())
+        except _SystemRefused:
+            if self._folds:
+                raise
+            self._folds = True
+            return await self._ask(request, ends, suspected)
         answered = _read(_Completion, response)
         TOKENS.labels(kind="prompt").inc(answered.usage.prompt_tokens)
         TOKENS.labels(kind="answer").inc(answered.usage.completion_tokens or 0)
@@ -288,6 +311,8 @@ class VllmDrafter:
         said = body[:2000].decode("utf-8", "replace").casefold()
         if status == httpx.codes.BAD_REQUEST and ("context length" in said or "max_model_len" in said or "maximum model length" in said):
             return DraftUnavailable("the prompt is longer than the model's context: raise max_model_len in generation/serve.yaml to 2560 or more (HTTP 400)")
+        if status == httpx.codes.BAD_REQUEST and self._chat and refuses_system(said):
+            return _SystemRefused("the model's chat template refuses the prompt: serve one with a user role at least (HTTP 400)")
         if status == httpx.codes.NOT_FOUND:
             return DraftUnavailable(f"the model {self.model} is not served there: set AFTERCARE_VLLM_MODEL to a served name (HTTP 404)")
         if status == httpx.codes.UNAUTHORIZED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,8 +17,12 @@ END = "<|end|>"
 SECTIONS = ("report", "context", "said", "findings", "graph", "flags", "questions", "advice")
 MARKS = [f"<{slash}{name}>" for name in SECTIONS for slash in ("", "/")] + ["<answer>"]
 """The delimiters of the compact prompt, for the reference model's tokenizer: no text of a patient can hold one."""
+CONTEXT_TOKENS = 2_560
+"""The context of the reference model."""
 MAX_PROMPT_BYTES = 2_300
-"""Longest compact prompt, in UTF-8 bytes: a byte is at most one token, so with an answer of 240 tokens it always fits 2,560."""
+"""Longest compact prompt, in UTF-8 bytes: a byte is at most one token, so at least 260 tokens of the context are left for the answer."""
+MAX_ANSWER_TOKENS = 700
+"""Longest answer: half as many as the schema's longest has characters, which is more than instruct tokenizers need for plain words and ids."""
 MAX_REPORT_BYTES, _LEAST_REPORT_BYTES = 1_600, 700
 _MAX_SAID, _SAID_BYTES = 4, 160
 MAX_FINDINGS_SHOWN, MAX_ADVICE_SHOWN, _MAX_OFFERED = 10, 4, 4
@@ -107,6 +111,16 @@ def chat_messages(request: TriageRequest) -> list[ChatMessage]:
         f"<report>{shown_report(request.report, request.context)}</report>"
     )
     return [ChatMessage(role="system", content=_INSTRUCTIONS), ChatMessage(role="user", content=asked)]
+
+
+def folded(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """`messages` for a template without a system role, such as Gemma 2's: the instructions stand before the user's words."""
+    return [ChatMessage(role="user", content="\n\n".join(message.content for message in messages))]
+
+
+def refuses_system(said: str) -> bool:
+    """Whether what a chat template complains of is the system role."""
+    return "system" in said.casefold()
 
 
 def answer(draft: TriageDraft) -> str:

@@ -15,7 +15,7 @@ from care.acuity import Acuity
 from care.knowledge import knowledge
 from care.triage.model import TriageDraft
 from generation.examples import Example
-from generation.prompt import END, MARKS, answer, chat_messages, completion_prompt
+from generation.prompt import END, MARKS, ChatMessage, answer, chat_messages, completion_prompt, folded, refuses_system
 from generation.recipe import BaseInvalid, FormatPart, TokenizerPart
 
 PAD = "<|pad|>"
@@ -106,18 +106,16 @@ class Format:
 
     def _chat(self, example: Example) -> str:
         """The chat prompt through the base's own template; a template that takes no system message gets it before the user's words."""
-        messages = [message.model_dump() for message in chat_messages(example.request)]
+        messages = chat_messages(example.request)
         try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            return self._templated(messages)
         except Exception as error:  # a template raises what its author chose to, through jinja
-            if "system" not in str(error).lower():
+            if not refuses_system(str(error)):
                 raise
-            told, asked = messages
-            return str(
-                self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": f"{told['content']}\n\n{asked['content']}"}], tokenize=False, add_generation_prompt=True
-                )
-            )
+            return self._templated(folded(messages))
+
+    def _templated(self, messages: list[ChatMessage]) -> str:
+        return str(self.tokenizer.apply_chat_template([message.model_dump() for message in messages], tokenize=False, add_generation_prompt=True))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -21,15 +22,18 @@ from aftercare.doctor import served_model
 from care.acuity import Acuity
 from care.redflags import check
 from care.settings import ROOT
-from care.triage.model import AdviceCandidate, DraftUnavailable, Finding, Offered, PatientContext, Said, TriageRequest
+from care.triage.model import AdviceCandidate, DraftUnavailable, Finding, Offered, PatientContext, Said, TriageDraft, TriageRequest
 from care.understanding import SymptomStatus
 from generation import REFERENCE_MODEL
 from generation.client import ServedInvalid, Timeouts, VllmDrafter
 from generation.prompt import (
+    CONTEXT_TOKENS,
     MARKS,
+    MAX_ANSWER_TOKENS,
     MAX_PROMPT_BYTES,
     MAX_REPORT_BYTES,
     DraftMalformed,
+    answer,
     chat_messages,
     completion_prompt,
     kept_to,
@@ -304,6 +308,43 @@ def test_the_longest_request_fits_the_context_whatever_it_holds() -> None:
     assert len(prompt.encode()) <= MAX_PROMPT_BYTES
     assert all(prompt.count(mark) == 1 for mark in MARKS)
     assert "<|end|>" not in prompt
+
+
+def test_the_longest_answer_of_the_schema_has_a_token_for_every_two_characters() -> None:
+    longest = TriageDraft(
+        acuity=Acuity.EMERGENCY, unsure=False, red_flags=["a" * 48] * 3, findings=["b" * 40] * 6, denied=["c" * 40] * 4, questions=["d" * 48] * 2,
+        advice=["e" * 48] * 3, reply="f" * 320, rationale="g" * 80,
+    )  # fmt: skip
+    assert len(answer(longest)) <= 2 * MAX_ANSWER_TOKENS
+
+
+@pytest.mark.parametrize(("style", "report"), [("chat", "knee is swollen"), ("completion", "knee is swollen"), ("completion", "my knee is sore. " * 200)])
+def test_an_answer_has_room_for_all_of_the_schema_or_what_the_context_leaves(style: Literal["completion", "chat"], report: str) -> None:
+    posted: list[dict[str, Any]] = []
+
+    def keep(request: httpx.Request) -> httpx.Response:
+        posted.append(json.loads(request.content))
+        return answering(GOOD)(request)
+
+    VllmDrafter("http://vllm", style=style, transport=httpx.MockTransport(keep)).draft(asked(report), 60)
+    room = CONTEXT_TOKENS - len(posted[0].get("prompt", "").encode())
+    assert 260 <= posted[0]["max_tokens"] == min(MAX_ANSWER_TOKENS, room)
+
+
+def test_a_model_without_a_system_role_gets_the_instructions_with_the_words_of_the_user() -> None:
+    roles: list[list[str]] = []
+
+    def gemma(request: httpx.Request) -> httpx.Response:
+        messages = json.loads(request.content)["messages"]
+        roles.append([message["role"] for message in messages])
+        if roles[-1] != ["user"]:
+            return httpx.Response(400, json={"error": {"message": "System role not supported", "code": 400}})
+        assert messages[0]["content"] == "\n\n".join(message.content for message in chat_messages(asked()))
+        return httpx.Response(200, json={"model": "gemma-2", "choices": [{"finish_reason": "stop", "message": {"content": GOOD}}]})
+
+    client = VllmDrafter("http://vllm", "gemma-2", transport=httpx.MockTransport(gemma))
+    assert [client.draft(asked(), 5).findings for _ in range(2)] == [["swelling"]] * 2
+    assert roles == [["system", "user"], ["user"], ["user"]]
 
 
 def test_a_draft_is_kept_to_what_was_offered_and_a_quote_to_the_report() -> None:
