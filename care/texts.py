@@ -1,10 +1,11 @@
-"""The scripted texts as this clinic says them, and days and hours in the patient's language."""
+"""The scripted texts as this clinic says them, days and hours in the patient's language, and the names of languages."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from babel import Locale
 from babel.dates import format_date, format_time
 
 from care.knowledge import knowledge
@@ -17,6 +18,11 @@ def scripted(key: str, language: str = "en", **values: str) -> str:
     """The text of `key` with the clinic's name, phone and emergency number filled in."""
     current = settings()
     return knowledge().text(key, language, clinic=current.clinic_name, clinic_phone=current.clinic_phone, emergency_number=current.emergency_number, **values)
+
+
+def language_name(language: str) -> str:
+    """The English name of an ISO 639-1 code, for a coordinator."""
+    return str(Locale("en").languages.get(language, language))
 
 
 def local_day_and_hour(moment: datetime, zone: str, language: str) -> str:

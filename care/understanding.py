@@ -94,6 +94,7 @@ class Understanding(Frozen):
 
     `intents` holds every intent over its threshold, most probable first, and is empty where the encoder is not sure;
     `acuity` sums to 1. `called` is the acuity under thresholds that lean to the serious side, chosen so that few emergencies are missed.
+    `language` (ISO 639-1) is English where the text is too short or too mixed to tell; any other the encoder does not know, so that it hears no intent.
     """
 
     text: str
@@ -101,6 +102,7 @@ class Understanding(Frozen):
     spans: list[Span]
     acuity: dict[Acuity, float]
     called: Acuity | None = None
+    language: str = "en"
     version: str
 
     @property

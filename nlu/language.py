@@ -1,4 +1,4 @@
-"""Whether a text is in English, the one language that the encoder was trained on."""
+"""Which language a text is in: English is the one that the encoder was trained on."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _SURELY = 8.0
 _MAX_READ = 400
 
 
-def is_english(text: str) -> bool:
-    """Whether `text` is English, or too short or too mixed to tell."""
+def language_of(text: str) -> str:
+    """The language of `text` (ISO 639-1): English, unless another leads surely; so also where the text is too short or too mixed to tell."""
     ranked = dict(_identifier().rank(text[:_MAX_READ]))
-    return bool(max(ranked.values()) - ranked["en"] <= _SURELY)
+    first = max(ranked, key=lambda each: ranked[each])
+    return str(first) if ranked[first] - ranked["en"] > _SURELY else "en"
 
 
 @cache

@@ -29,7 +29,7 @@ from care.understanding import Intent, IntentScore, Understanding
 from nlu.alike import AdviceLikeness, SentenceEncoder
 from nlu.batching import MAX_BATCH, Answered, Batcher, Overloaded
 from nlu.labels import ModelMismatch
-from nlu.language import is_english
+from nlu.language import language_of
 from nlu.model import DEFAULT_MODEL, Encoder
 from nlu.onnx import exports, on_onnx
 from nlu.text import without_surrogates
@@ -181,18 +181,19 @@ async def _text_of(request: Request) -> str:
     return without_surrogates(text)
 
 
-def _not_sure(answered: Answered) -> Answered:
-    """The answer to a text in a language that the encoder does not know: no intent and no marked words.
+def _not_sure(answered: Answered, language: str) -> Answered:
+    """The answer to a text in a `language` that the encoder does not know: no intent and no marked words.
 
     Its acuity stands: triage takes the most serious of its layers, so that it can only raise what the rules say.
     """
-    return Answered(answered.understanding.model_copy(update={"intents": [], "spans": []}), answered.ranking)
+    return Answered(answered.understanding.model_copy(update={"intents": [], "spans": [], "language": language}), answered.ranking)
 
 
 async def _answer(batcher: Batcher, text: str) -> Answered:
     try:
         answered = await batcher.understand(text)
-        return answered if is_english(text) else _not_sure(answered)
+        language = language_of(text)
+        return answered if language == "en" else _not_sure(answered, language)
     except Overloaded:
         raise Refused(503, "too many texts wait; try again", headers={"Retry-After": "1"}) from None
     except Exception as error:
@@ -218,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ModelMismatch, SettingsInvalid, KnowledgeInvalid) as error:
         print(error, file=sys.stderr)
         return 2
-    is_english(_WARMING[0])
+    language_of(_WARMING[0])
     encoder.understand(_WARMING[:1])
     encoder.understand(_WARMING[1:])
     _log.info("serving %s on port %d", encoder.version, port)

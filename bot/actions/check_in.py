@@ -11,6 +11,7 @@ from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.types import DomainDict
 
 from bot.actions.capability import Capability, Events, Slots, slot_events
+from bot.actions.fallback import leave_to_reader
 from bot.actions.interruptions import asks_something, interrupt
 from bot.actions.report import answer_clarifier, ask_clarifier, assess, clarifying, pass_over
 from bot.actions.turn import Turn
@@ -127,6 +128,8 @@ def _heard(turn: Turn) -> Slots:
         slots = pass_over(turn)
     if slots is None and awaited:
         return _unreadable(turn, awaited, "ask_again")
+    if slots is None and turn.foreign:
+        leave_to_reader(turn, turn.foreign)
     slots = {"paused": None} | (slots or {})
     if question is not None and slots.get("answer") is None and not slots["paused"] and not _clarifies(turn, slots):
         turn.say("check_in_resume")
@@ -172,9 +175,12 @@ def _act_on(turn: Turn, question: Question, answer: ReadAnswer) -> Slots:
 
 
 def _unreadable(turn: Turn, question: Question, asking: str) -> Slots:
-    """Asks once more; the second time the question is left to a person."""
+    """Asks once more; the second time the question is left to a person. Words that the models cannot read are so at once, and the question is asked again."""
     if turn.slot("asked_again") != question.id:
-        turn.say(asking)
+        if turn.foreign:
+            leave_to_reader(turn, turn.foreign)
+        else:
+            turn.say(asking)
         return {"asked_again": question.id}
     turn.say("answer_skipped")
     turn.escalate("unreadable_answer", Acuity.ROUTINE, f"The answer to {question.id} could not be read twice: ask the patient.")

@@ -21,6 +21,8 @@ _MEANT = {
         "发 错 了",
         "号 码 错 了",
     ),
+    Intent.GREET: ("hola", "buenos dias", "buenas tardes", "buenas noches", "hola buenos dias", "你 好", "您 好", "早 上 好"),
+    Intent.THANKS: ("gracias", "muchas gracias", "mil gracias", "谢 谢", "谢 谢 你", "谢 谢 您", "多 谢"),
     Intent.CANCEL: ("cancel", "never mind", "nevermind", "forget it", "cancelar", "olvidelo"),
     Intent.REPEAT: ("repeat", "repeat that", "say again", "say that again", "repetir", "repita"),
 }
@@ -31,6 +33,8 @@ _ACTIONS = {
     Intent.HELP: "action_small_talk",
     Intent.REQUEST_PERSON: "action_call_person",
     Intent.WRONG_NUMBER: "action_wrong_number",
+    Intent.GREET: "action_small_talk",
+    Intent.THANKS: "action_small_talk",
     Intent.CANCEL: "action_cancel",
     Intent.REPEAT: "action_repeat",
 }

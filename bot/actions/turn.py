@@ -113,6 +113,13 @@ class Turn:
         """Whether the words are a report, beside whatever else they are."""
         return self.flagged or self._heard(Intent.REPORT_SYMPTOM)
 
+    @cached_property
+    def foreign(self) -> str | None:
+        """The language of the words (ISO 639-1) where the models do not read it: as the encoder heard it, else the patient's own; None for English."""
+        heard, own = self.understanding.language if self.understanding else "en", self.context.clinical.language
+        language = heard if heard != "en" else own
+        return language if language != "en" and any(char.isalpha() for char in self.text) else None
+
     def slot(self, name: str) -> Any:
         """A slot's value."""
         return self.tracker.get_slot(name)

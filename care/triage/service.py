@@ -170,6 +170,7 @@ class TriageService:
             Vote(layer=Layer.ENCODER, acuity=acuity, confidence=confidence, words=words, note=note),
             True,
             understanding.version,
+            doubt="" if understanding.language == "en" else "the encoder does not know the language of the report",
             crisis=crisis,
             shares=understanding.acuity,
         )

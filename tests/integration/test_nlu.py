@@ -235,16 +235,17 @@ def test_any_text_up_to_ten_thousand_characters_is_answered(url: str, part: str,
 
 
 def test_a_text_in_another_language_is_not_sure_and_english_is_not_refused(url: str) -> None:
-    code = "import json, sys; from nlu.language import is_english; print(json.dumps([is_english(text) for text in json.load(sys.stdin)]))"
+    code = "import json, sys; from nlu.language import language_of; print(json.dumps([language_of(text) for text in json.load(sys.stdin)]))"
     done = subprocess.run([str(PYTHON), "-c", code], input=json.dumps(ENGLISH + FOREIGN), capture_output=True, text=True, cwd=ROOT, check=True)
-    english = json.loads(done.stdout)
-    assert [text for text, said in zip(ENGLISH, english, strict=False) if not said] == []
-    missed = [text for text, said in zip(FOREIGN, english[len(ENGLISH) :], strict=True) if said]
+    heard = json.loads(done.stdout)
+    assert [text for text, language in zip(ENGLISH, heard, strict=False) if language != "en"] == []
+    missed = [text for text, language in zip(FOREIGN, heard[len(ENGLISH) :], strict=True) if language == "en"]
     assert len(missed) <= 3, missed
     answer = httpx.post(f"{url}/model/parse", json={"text": "quiero hablar con una persona"}).json()
     assert (
         answer["intent"]["name"] == "not_sure"
         and answer["understanding"]["intents"] == []
+        and answer["understanding"]["language"] == "es"
         and sum(answer["understanding"]["acuity"].values()) == pytest.approx(1)
     )
 

@@ -13,6 +13,7 @@ import pytest
 
 from care.keys import read_keys
 from care.knowledge import knowledge
+from care.texts import scripted
 from care.triage.model import PatientContext
 from care.turns.dialogue import AnswerEffect, ConsentEffect, ContactDoneEffect, DialogueContext, DialogueRequest, EscalationEffect, ReportEffect, Trigger
 from care.turns.rasa_client import RasaDialogue
@@ -400,6 +401,38 @@ def test_what_is_not_understood_twice_in_a_row_goes_to_a_person(talk: Callable[.
     assert patient.says(words) == ["not_understood_first"]
     assert patient.says(words) == ["not_understood_person"]
     assert patient.escalations == ["not_understood"]
+
+
+@pytest.mark.parametrize(
+    ("language", "words", "answers"),
+    [
+        ("en", "ayer vino mi hermana de visita y trajo a los niños", ["en", "es"]),
+        ("es", "ayer vino mi hermana de visita y trajo a los niños", ["es"]),
+        ("zh", "昨天我妹妹带孩子来看我了", ["zh"]),
+        ("en", "wczoraj przyjechała do mnie siostra z dziećmi", ["en"]),
+    ],
+)
+def test_words_in_a_language_that_the_models_do_not_know_go_to_a_person_at_once(
+    talk: Callable[..., Talk], language: str, words: str, answers: list[str]
+) -> None:
+    patient = talk(language=language)
+    assert patient.says(words) == ["read_by_person"]
+    assert patient.escalations == ["not_understood"]
+    assert patient.texts == [" ".join(scripted("read_by_person", each) for each in answers)]
+
+
+def test_words_in_another_language_in_the_middle_go_to_a_person_and_the_question_is_asked_again(checked_in: Callable[..., Talk]) -> None:
+    patient = checked_in("calf", "pain_score", language="es")
+    assert patient.says("ayer vino mi hermana de visita y trajo a los niños") == ["read_by_person", "question_calf"]
+    assert patient.escalations == ["not_understood"]
+    assert patient.says("no") == ["question_pain_score"]
+
+
+@pytest.mark.parametrize(("language", "words", "reply"), [("es", "¡Muchas gracias!", "thanks"), ("zh", "谢谢您", "thanks"), ("es", "Buenos días", "greet")])
+def test_thanks_and_greetings_in_every_language_call_nobody(talk: Callable[..., Talk], language: str, words: str, reply: str) -> None:
+    patient = talk(language=language)
+    assert patient.says(words) == [reply]
+    assert patient.escalations == []
 
 
 def test_a_text_that_says_nothing_gets_an_answer(talk: Callable[..., Talk]) -> None:

@@ -16,12 +16,17 @@ from rasa_sdk.executor import CollectingDispatcher
 
 from bot.actions.advice import GiveAdvice
 from bot.actions.capability import Capability, Events
+from bot.actions.check_in import ValidateCheckIn
+from bot.actions.fallback import NotUnderstood
 from bot.actions.turn import Turn
+from care.acuity import Acuity
 from care.knowledge import knowledge
 from care.settings import settings
+from care.texts import scripted
 from care.triage.model import PatientContext
-from care.turns.dialogue import DialogueContext, DialogueFailed, DialogueRequest
+from care.turns.dialogue import ConsentState, DialogueContext, DialogueFailed, DialogueRequest
 from care.turns.rasa_client import RasaDialogue
+from care.understanding import Understanding
 
 BOTH_INSIDE = threading.Barrier(2)
 
@@ -36,29 +41,75 @@ class Waiting(Capability):
         return []
 
 
-def said(action: Capability, text: str, language: str) -> list[dict[str, Any]]:
-    """What an action says and does in answer to a patient of that language."""
+def tracked(text: str, language: str, heard: str = "en", consent: ConsentState = "granted", **slots: object) -> Tracker:
+    """The state of a conversation with a patient of that language, whose words the encoder `heard` in another."""
     context = DialogueContext(
         patient="p",
         first_name="Ana",
         clinic="Riverside",
         clinic_phone="555-010-0199",
         channel="sms",
-        consent="granted",
+        consent=consent,
         clinical=PatientContext(protocol="knee_replacement", day=3, language=language),
         contact=None,
         questions=[],
         today=date(2026, 3, 4),
     )
-    message = {"text": text, "intent": {"name": "not_sure"}, "metadata": {"context": context.model_dump(mode="json")}}
+    understanding = Understanding(text=text, intents=[], spans=[], acuity={Acuity.SELF_CARE: 1.0}, language=heard, version="encoder-1")
+    message = {
+        "text": text,
+        "intent": {"name": "not_sure"},
+        "understanding": understanding.model_dump(mode="json"),
+        "metadata": {"context": context.model_dump(mode="json")},
+    }
+    return Tracker("s", slots, message, [], False, None, {}, "action_listen")
+
+
+def said(action: Capability, tracker: Tracker) -> list[dict[str, Any]]:
+    """What an action says and does."""
     dispatcher = CollectingDispatcher()
-    action.act(Turn(dispatcher, Tracker("s", {}, message, [], False, None, {}, "action_listen")))
+    action.act(Turn(dispatcher, tracker))
     return [each["custom"] for each in dispatcher.messages]
 
 
 @pytest.mark.parametrize("language", ["en", "es", "zh"])
 def test_a_question_is_answered_with_approved_advice_in_the_patients_language(language: str) -> None:
-    assert [each["reply"]["text"] for each in said(GiveAdvice(), "can i shower yet", language)] == [knowledge().advice["shower"].said(language)]
+    assert [each["reply"]["text"] for each in said(GiveAdvice(), tracked("can i shower yet", language))] == [knowledge().advice["shower"].said(language)]
+
+
+@pytest.mark.parametrize(
+    ("language", "heard", "words", "answered", "acuity"),
+    [
+        ("en", "es", "ayer vino mi hermana", ["en", "es"], "routine"),
+        ("es", "es", "ayer vino mi hermana", ["es"], "routine"),
+        ("es", "en", "vino mi hermana", ["es"], "routine"),
+        ("zh", "zh", "昨天我妹妹来了", ["zh"], "routine"),
+        ("en", "pl", "wczoraj przyszła siostra", ["en"], "urgent"),
+    ],
+)
+def test_words_that_the_models_cannot_read_go_to_a_person_at_once(language: str, heard: str, words: str, answered: list[str], acuity: str) -> None:
+    reply, call = said(NotUnderstood(), tracked(words, language, heard))
+    assert reply["reply"]["text"] == " ".join(scripted("read_by_person", each) for each in answered)
+    assert (call["effect"]["reason"], call["effect"]["acuity"]) == ("not_understood", acuity)
+    assert words not in call["effect"]["summary"]
+
+
+@pytest.mark.parametrize("paused", [None, True])
+def test_they_do_so_in_the_middle_of_a_check_in_and_after_an_emergency_too(paused: bool | None) -> None:
+    dispatcher, state = CollectingDispatcher(), tracked("ayer vino mi hermana", "en", "es", questions=["calf"], paused=paused)
+    slots = asyncio.run(ValidateCheckIn().validate_answer(state.latest_message["text"], dispatcher, state, {}))
+    assert slots["answer"] is None
+    assert [each["custom"]["effect"]["reason"] for each in dispatcher.messages if "effect" in each["custom"]] == ["not_understood"]
+    assert "read_by_person" in [each["custom"]["reply"]["key"] for each in dispatcher.messages if "reply" in each["custom"]]
+
+
+def test_who_has_not_agreed_is_asked_again_beside_it() -> None:
+    told = said(NotUnderstood(), tracked("ayer vino mi hermana", "es", "es", consent="unknown"))
+    assert [each["reply"]["key"] for each in told if "reply" in each] == ["read_by_person", "consent_needed"]
+
+
+def test_english_that_is_not_understood_is_asked_for_in_other_words_first() -> None:
+    assert [each["reply"]["key"] for each in said(NotUnderstood(), tracked("my sister came yesterday", "en"))] == ["not_understood_first"]
 
 
 def test_two_turns_run_at_the_same_time() -> None:

@@ -37,12 +37,13 @@ class Encoder:
 
     acuity: dict[Acuity, float] | None
     intents: tuple[Intent, ...] = ()
+    language: str = "en"
 
     def understand(self, text: str, deadline_s: float) -> Understanding:
         if self.acuity is None:
             raise UnderstandingUnavailable
         intents = [IntentScore(name=each, confidence=0.9) for each in self.intents]
-        return Understanding(text=text, intents=intents, spans=[], acuity=self.acuity, version="encoder-1")
+        return Understanding(text=text, intents=intents, spans=[], acuity=self.acuity, language=self.language, version="encoder-1")
 
 
 @dataclass
@@ -136,6 +137,11 @@ def test_a_layer_away_is_noted_and_goes_to_a_person(encoder: Encoder, model: Mod
     assert triage.needs_person
     assert any("away" in vote.note for vote in triage.votes)
     assert [vote.layer for vote in triage.votes] == [Layer.RULES, Layer.ENCODER, Layer.MODEL]
+
+
+def test_a_report_in_a_language_that_the_encoder_does_not_know_goes_to_a_person() -> None:
+    triage = assess("me duele un poco la rodilla", Encoder(SURE[Acuity.SELF_CARE], language="es"), drafted(Acuity.SELF_CARE))
+    assert (triage.needs_person, triage.person_reason) == (True, "the encoder does not know the language of the report")
 
 
 def test_danger_is_seen_with_encoder_and_model_away() -> None:
