@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 
+import structlog
 from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity
 from care.campaigns import outreach
-from care.campaigns.hours import closes, next_open
+from care.campaigns.hours import Place, closes, next_open
 from care.campaigns.plan import place_of
 from care.escalations.service import Cause, raise_escalation
 from care.knowledge import knowledge
@@ -28,15 +31,23 @@ from care.storage.tables import (
     EnrollmentState,
     Heartbeat,
     Inbound,
+    InboundState,
     Outbound,
+    OutboundState,
     Patient,
 )
 from care.texts import scripted
 
+log = structlog.get_logger()
+
 _BATCH = 500
 _LONGEST_SAVED = 5.0
 _APART = timedelta(hours=3)
+_CLOSEST = timedelta(hours=1)
+"""Where the hours end before three are over, a contact may come so soon after another."""
 _WHILE_A_PERSON_ANSWERS = timedelta(hours=1)
+_WHILE_A_CHECK_IN_IS_OPEN = timedelta(hours=1)
+_WHILE_A_MESSAGE_WAITS = timedelta(minutes=5)
 _NOTICE_EVERY = timedelta(days=21)
 """Protocols write at least every nine days while they last: no thirty days pass without it."""
 _TICK = "campaigns.tick"
@@ -67,11 +78,19 @@ def tick(session: Session, at: datetime, most: int = _BATCH) -> list[str]:
     """Takes at most `most` contacts that are due one step on; the patients who now have a turn or a message waiting.
 
     Two ticks at once are safe: rows are claimed with `SKIP LOCKED` (SQLite has one writer), and each step's key is unique.
+    A contact on which that fails keeps no other back: it is set aside, and a person is told.
     """
     contacts = due(session, at, most)
     known = _known(session, contacts)
     contacts = _within_carriers_pace(session, contacts, known, at)
-    return [contact.patient_id for contact in contacts if _step(session, contact, known, at)]
+    try:
+        with session.begin_nested():
+            return [contact.patient_id for contact in contacts if _step(session, contact, known, at)]
+    except OperationalError:  # the database is away: the whole tick is tried again
+        raise
+    except Exception as error:
+        log.warning("contacts_one_by_one", contacts=len(contacts), error=type(error).__name__)
+    return [contact.patient_id for contact in contacts if _step_alone(session, contact, at)]
 
 
 def due(session: Session, at: datetime, most: int) -> Sequence[Contact]:
@@ -91,60 +110,90 @@ def _within_carriers_pace(session: Session, contacts: Sequence[Contact], known: 
     return [contact for contact in contacts if contact.id not in put_off]
 
 
+class _Rung(Enum):
+    """What a contact's next step is."""
+
+    BEGIN = auto()
+    REMIND = auto()
+    OFFER_CHAT = auto()
+    GIVE_UP = auto()
+
+
 @dataclass
 class _Known:
-    """What is known of the patients of a tick, read at once: by patient, but for the enrollments."""
+    """What is known of the patients of a tick, read at once: by patient, but for the enrollments. `last_said` is when our side last spoke unasked."""
 
     patients: dict[str, Patient]
     enrollments: dict[str, Enrollment]
     with_a_person: set[str]
+    with_a_message: set[str]
     consent: dict[str, ConsentStatus]
     asked_for_consent: set[str]
-    last_begun: dict[str, datetime]
+    last_said: dict[str, datetime]
     last_notice: dict[str, datetime]
     unanswered: dict[str, list[Contact]]
 
 
 def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
     ids = {contact.patient_id for contact in contacts}
-    begun = select(Contact.patient_id, func.max(Contact.started_at)).where(Contact.patient_id.in_(ids), Contact.started_at.is_not(None))
-    told = select(Outbound.patient_id, func.max(Outbound.created_at)).where(Outbound.patient_id.in_(ids), Outbound.key.in_(outreach.NOT_WATCHED))
+    newest = select(Outbound.patient_id, func.max(Outbound.created_at)).where(Outbound.patient_id.in_(ids)).group_by(Outbound.patient_id)
+    said = newest.where(Outbound.not_after.is_not(None), Outbound.state != OutboundState.CANCELLED)
+    told = newest.where(Outbound.key.in_(outreach.NOT_WATCHED))
     unanswered: dict[str, list[Contact]] = {}
     for contact in session.scalars(select(Contact).where(Contact.patient_id.in_(ids), Contact.state.in_(_OPEN))):
         unanswered.setdefault(contact.patient_id, []).append(contact)
     asked = select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), Inbound.trigger == "ask_consent")
+    to_do = (Inbound.state.in_((InboundState.STORED, InboundState.ACCEPTED)), Inbound.trigger.is_(None))
+    wrote = select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), *to_do)
     taken = select(Conversation.patient_id).where(Conversation.patient_id.in_(ids), Conversation.coordinator_id.is_not(None))
     enrollments = select(Enrollment).where(Enrollment.id.in_({contact.enrollment_id for contact in contacts}))
     return _Known(
         patients={patient.id: patient for patient in session.scalars(select(Patient).where(Patient.id.in_(ids)))},
         enrollments={enrollment.id: enrollment for enrollment in session.scalars(enrollments)},
         with_a_person=set(session.scalars(taken)),
+        with_a_message=set(session.scalars(wrote)),
         consent=consent_statuses(session, ids),
         asked_for_consent=set(session.scalars(asked)),
-        last_notice={row[0]: row[1] for row in session.execute(told.group_by(Outbound.patient_id))},
-        last_begun={row[0]: row[1] for row in session.execute(begun.group_by(Contact.patient_id)) if row[1]},
+        last_said={row[0]: row[1] for row in session.execute(said)},
+        last_notice={row[0]: row[1] for row in session.execute(told)},
         unanswered=unanswered,
     )
 
 
+def _step_alone(session: Session, contact: Contact, at: datetime) -> bool:
+    try:
+        with session.begin_nested():
+            return _step(session, contact, _known(session, [contact]), at)
+    except OperationalError:
+        raise
+    except Exception as error:
+        log.error("contact_set_aside", contact=contact.id, error=type(error).__name__)
+    _skip(contact, "failed")
+    summary = f"The service failed on {_name(contact)}, which was set aside. Reach the patient another way, and tell the engineers."
+    raise_escalation(session, contact.patient_id, Cause(f"contact_failed:{contact.id}", "not_sent", Acuity.ROUTINE, summary), at)
+    return False
+
+
 def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bool:
-    patient, consent = known.patients[contact.patient_id], known.consent.get(contact.patient_id, "unknown")
-    reason = _not_worth_sending(contact, known, consent, at)
-    if reason:
-        contact.state, contact.next_at, contact.skipped_because = ContactState.SKIPPED, None, reason
+    if contact.next_at is None:  # another one of the patient put it aside in this tick
         return False
-    place = place_of(patient)
-    later = max(next_open(at, place), _apart(contact, known, at))
-    if patient.id in known.with_a_person:  # a check-in does not break into a conversation with a coordinator
-        later = max(later, at + _WHILE_A_PERSON_ANSWERS)
+    patient, consent = known.patients[contact.patient_id], known.consent.get(contact.patient_id, "unknown")
+    place, asks = place_of(patient), consent == "unknown"
+    rung = _rung(contact, asks, place, at)
+    later = _spaced(contact, rung, known, place, at)
+    reason = _not_worth_sending(contact, known, consent, later, at)
+    if reason:
+        _skip(contact, reason)
+        return False
+    later = max(later, _not_before(contact, known, at))
     if later > at:
         contact.next_at = later
         return False
-    if contact.state is ContactState.PLANNED:
-        known.last_begun[patient.id] = at
-        if consent == "unknown":
-            known.asked_for_consent.add(patient.id)
-    notice = consent == "granted" and contact.state is ContactState.PLANNED and at - known.last_notice.get(patient.id, patient.created_at) >= _NOTICE_EVERY
+    if rung is not _Rung.GIVE_UP:
+        known.last_said[patient.id] = at
+    if rung is _Rung.BEGIN and asks:
+        known.asked_for_consent.add(patient.id)
+    notice = rung is _Rung.BEGIN and consent == "granted" and at - known.last_notice.get(patient.id, patient.created_at) >= _NOTICE_EVERY
     if notice:
         known.last_notice[patient.id] = at
     if contact.kind is StepKind.EDUCATION:
@@ -152,13 +201,29 @@ def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bo
         outreach.say(session, patient, [outreach.not_watched(patient), *words] if notice else words, at, closes(at, place))
         contact.state, contact.started_at, contact.completed_at, contact.next_at = ContactState.COMPLETED, at, at, None
         return True
-    if contact.state is ContactState.PLANNED:
-        _put_earlier_ones_aside(session, known.unanswered.get(patient.id, []), at)
+    if rung is _Rung.BEGIN:
+        _put_earlier_ones_aside(session, contact, known.unanswered.get(patient.id, []), at)
         known.unanswered[patient.id] = [contact]
-    return _next_rung(session, contact, patient, consent == "unknown", at, closes(at, place), notice=notice)
+    return _climb(session, contact, rung, patient, asks, at, closes(at, place), notice=notice)
 
 
-def _not_worth_sending(contact: Contact, known: _Known, consent: ConsentStatus, at: datetime) -> str | None:
+def _rung(contact: Contact, asks: bool, place: Place, at: datetime) -> _Rung:
+    """Up the ladder of a contact that wants an answer: begin, remind, offer the other channel, tell a person.
+
+    What was to be said on a day that is over, since there was an outage or a pause, is not said any more: a person is told.
+    """
+    if contact.state is ContactState.PLANNED:
+        return _Rung.BEGIN
+    over = contact.next_at is not None and at > closes(next_open(contact.next_at, place), place)
+    if over or contact.kind is StepKind.SURVEY:
+        return _Rung.GIVE_UP
+    if contact.state is ContactState.STARTED:
+        return _Rung.REMIND
+    offers = knowledge().protocols[contact.protocol].no_answer.offer_chat_after_hours is not None and not asks
+    return _Rung.OFFER_CHAT if contact.state is ContactState.REMINDED and offers else _Rung.GIVE_UP
+
+
+def _not_worth_sending(contact: Contact, known: _Known, consent: ConsentStatus, earliest: datetime, at: datetime) -> str | None:
     if known.enrollments[contact.enrollment_id].state is not EnrollmentState.ACTIVE:
         return "ended"
     if consent == "revoked":
@@ -172,52 +237,79 @@ def _not_worth_sending(contact: Contact, known: _Known, consent: ConsentStatus, 
     # Consent is asked for once and reminded of once, in all campaigns together; after that a person has been told.
     if consent == "unknown" and (contact.kind is not StepKind.CHECK_IN or contact.patient_id in known.asked_for_consent):
         return "no_consent"
-    return None
+    return "crowded" if earliest > contact.not_after else None
 
 
-def _next_rung(session: Session, contact: Contact, patient: Patient, asks: bool, at: datetime, not_after: datetime, *, notice: bool) -> bool:
-    """Up the ladder of a contact that wants an answer: begin, remind, offer the other channel, tell a person."""
+def _spaced(contact: Contact, rung: _Rung, known: _Known, place: Place, at: datetime) -> datetime:
+    """From when on, in open hours, the contact does not come at once with another, of one campaign or of two. Where its own day ends before, it comes
+    sooner; a moment after its `not_after` says that there is no room for it."""
+    if rung is _Rung.GIVE_UP:  # a coordinator hears of it, not the patient
+        return at
+    said = known.last_said.get(contact.patient_id)
+    if said is None or said == contact.started_at:  # its own words were the last
+        return next_open(at, place)
+    apart, closer = (next_open(max(at, said + pause), place) for pause in (_APART, _CLOSEST))
+    return closer if rung is _Rung.BEGIN and closer <= contact.not_after < apart else apart
+
+
+def _not_before(contact: Contact, known: _Known, at: datetime) -> datetime:
+    """How long a contact waits for what matters more: a coordinator who answers, the patient's own message that waits for its turn, a check-in's ladder."""
+    if contact.patient_id in known.with_a_person:
+        return at + _WHILE_A_PERSON_ANSWERS
+    unanswered = [each for each in known.unanswered.get(contact.patient_id, []) if each.state in _OPEN]
+    if contact.patient_id in known.with_a_message and unanswered and contact.kind is not StepKind.EDUCATION:
+        return at + _WHILE_A_MESSAGE_WAITS
+    asks_less = contact.kind is StepKind.SURVEY and contact.state is ContactState.PLANNED
+    return at + _WHILE_A_CHECK_IN_IS_OPEN if asks_less and any(each.kind is StepKind.CHECK_IN for each in unanswered) else at
+
+
+def _climb(session: Session, contact: Contact, rung: _Rung, patient: Patient, asks: bool, at: datetime, not_after: datetime, *, notice: bool) -> bool:
     ladder = knowledge().protocols[contact.protocol].no_answer
-    match contact.state:
-        case ContactState.PLANNED:
+    match rung:
+        case _Rung.BEGIN:
             contact.state, contact.started_at = ContactState.STARTED, at
             contact.next_at = at + timedelta(hours=ladder.reminder_after_hours)
             return outreach.begin(session, contact, patient, asks_consent=asks, notice=notice, at=at, not_after=not_after)
-        case ContactState.STARTED if contact.kind is StepKind.SURVEY:
-            contact.state, contact.next_at = ContactState.MISSED, None
-            return False
-        case ContactState.STARTED:
+        case _Rung.REMIND:
             contact.state = ContactState.REMINDED
             contact.next_at = at + timedelta(hours=ladder.offer_chat_after_hours or ladder.escalate_after_hours)
             return outreach.remind(session, contact, patient, asks_consent=asks, at=at, not_after=not_after)
-        case ContactState.REMINDED if ladder.offer_chat_after_hours and not asks:
+        case _Rung.OFFER_CHAT:
             contact.state = ContactState.OFFERED_CHAT
             contact.next_at = at + timedelta(hours=ladder.escalate_after_hours)
             outreach.say(session, patient, [OutboundText(scripted("offer_chat", patient.language), key="offer_chat")], at, not_after)
             return True
-        case _:
-            _missed(session, contact, "the request for consent" if asks else f"the {contact.kind.replace('_', '-')} of day {contact.day}", at)
+        case _Rung.GIVE_UP:
+            _missed(session, contact, "the request for consent" if asks else _name(contact), at)
             return False
 
 
 def _missed(session: Session, contact: Contact, wanted: str, at: datetime) -> None:
-    contact.state, contact.next_at = ContactState.MISSED, None
-    summary = f"No answer to {wanted}, although a reminder was sent."
+    """The contact ends without an answer; a person is told, but of a survey."""
+    reminded = contact.state is not ContactState.STARTED
+    contact.state, contact.next_at, contact.held_next_at = ContactState.MISSED, None, None
+    if contact.kind is StepKind.SURVEY:
+        return
+    summary = f"No answer to {wanted}, although a reminder was sent." if reminded else f"No answer to {wanted}; no reminder could be sent in time."
     raise_escalation(session, contact.patient_id, Cause(f"no_answer:{contact.id}", "no_answer", Acuity.ROUTINE, summary), at)
 
 
-def _apart(contact: Contact, known: _Known, at: datetime) -> datetime:
-    """Two contacts, of one campaign or of two, do not come at once."""
-    newest = known.last_begun.get(contact.patient_id)
-    return at if newest is None or contact.state is not ContactState.PLANNED else max(at, newest + _APART)
-
-
-def _put_earlier_ones_aside(session: Session, unanswered: Sequence[Contact], at: datetime) -> None:
-    """One open set of questions a patient: an unanswered one gives way to the new one. Of one that was reminded of in vain a person is told now."""
+def _put_earlier_ones_aside(session: Session, contact: Contact, unanswered: Sequence[Contact], at: datetime) -> None:
+    """One open set of questions a patient: an unanswered one gives way to the new one. A person is told now of one that was reminded of in vain, and of a
+    check-in where the new questions are not how the patient is."""
     for earlier in unanswered:
         if earlier.state not in _OPEN:
             continue
-        if earlier.state is ContactState.STARTED or earlier.kind is StepKind.SURVEY:
-            earlier.state, earlier.next_at, earlier.skipped_because = ContactState.SKIPPED, None, "superseded"
+        asked_anew = contact.kind is StepKind.CHECK_IN or earlier.kind is not StepKind.CHECK_IN
+        if earlier.kind is StepKind.SURVEY or (earlier.state is ContactState.STARTED and asked_anew):
+            _skip(earlier, "superseded")
         else:
-            _missed(session, earlier, f"the {earlier.kind.replace('_', '-')} of day {earlier.day}", at)
+            _missed(session, earlier, _name(earlier), at)
+
+
+def _skip(contact: Contact, reason: str) -> None:
+    contact.state, contact.next_at, contact.held_next_at, contact.skipped_because = ContactState.SKIPPED, None, None, reason
+
+
+def _name(contact: Contact) -> str:
+    return f"the {contact.kind.replace('_', '-')} of day {contact.day}"

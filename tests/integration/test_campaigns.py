@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from care.campaigns import operation
 from care.campaigns.overview import overview
@@ -18,7 +19,7 @@ from care.campaigns.service import CampaignInvalid, EnrollmentConflict, campaign
 from care.clock import ManualClock
 from care.escalations.service import take_over
 from care.knowledge import knowledge
-from care.knowledge.model import StopEvent
+from care.knowledge.model import StepKind, StopEvent
 from care.messages.sending import Sender
 from care.messages.sms_text import fold
 from care.patients.model import NewPatient, Place
@@ -38,7 +39,7 @@ from care.storage.tables import (
     Patient,
 )
 from tests.conftest import NOON, add_patient
-from tests.integration.parties import Phone
+from tests.integration.parties import Echo, Phone, runner, text_in
 
 pytestmark = pytest.mark.usefixtures("database")
 Row = TypeVar("Row", bound=Base)
@@ -210,6 +211,91 @@ def test_two_campaigns_do_not_write_at_once(clock: ManualClock) -> None:
     assert len(begun) == 2
     assert begun[1] - begun[0] >= timedelta(hours=3)
     assert [row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED] == ["superseded"]
+
+
+def _two_campaigns_in_the_evening(first_hour: int, second_hour: int) -> None:
+    with transaction() as session:
+        for name, hour in (("Knees", first_hour), ("Hips", second_hour)):
+            create_campaign(session, name, "knee_replacement", NOON, send_hour=hour, spread_minutes=0)
+    add_patient(1), add_patient(1, campaign="Hips")
+
+
+def test_the_second_contact_of_an_evening_comes_sooner_rather_than_not_at_all(clock: ManualClock) -> None:
+    _two_campaigns_in_the_evening(17, 18)
+    run_ticks(clock, 0.4, every=timedelta(minutes=10))
+    begun = sorted(row.started_at.astimezone(ZoneInfo("America/New_York")).time() for row in rows(Contact) if row.started_at)
+    assert begun == [time(17), time(18)]
+
+
+def test_a_contact_for_which_an_evening_has_no_room_says_so(clock: ManualClock) -> None:
+    _two_campaigns_in_the_evening(19, 19)
+    run_ticks(clock, 0.4, every=timedelta(minutes=10))
+    assert [row.day for row in rows(Contact) if row.started_at] == [1]
+    assert [row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED] == ["crowded"]
+
+
+def test_a_reminder_keeps_apart_from_what_another_campaign_says(clock: ManualClock) -> None:
+    _two_campaigns_in_the_evening(18, 9)
+    run_ticks(clock, 9, every=timedelta(minutes=10))
+    said = sorted({(row.created_at, row.key == "reminder") for row in rows(Outbound)})
+    near = [one for one, other in pairwise(said) if one[0] != other[0] and other[0] - one[0] < timedelta(hours=3) and (one[1] or other[1])]
+    assert sum(reminder for _, reminder in said) >= 3
+    assert near == []
+
+
+def test_a_contact_that_fails_keeps_no_other_back_and_a_person_is_told(clock: ManualClock) -> None:
+    failing, other = add_patient(1), add_patient(2)
+    with transaction() as session:
+        session.execute(update(Contact).where(Contact.patient_id == failing, Contact.day == 1).values(questions=["taken_out"]))
+    with transaction() as session:
+        assert tick(session, NOON) == [other]
+    with transaction() as session:
+        assert tick(session, NOON) == []
+    assert [(row.patient_id, row.day) for row in rows(Contact) if row.skipped_because == "failed"] == [(failing, 1)]
+    assert [(row.patient_id, row.reason) for row in rows(Escalation)] == [(failing, "not_sent")]
+    assert {row.patient_id for row in rows(Outbound)} == {other}
+
+
+def test_a_reminder_of_a_day_that_is_over_is_not_sent_and_a_person_is_told(clock: ManualClock) -> None:
+    add_patient()
+    run_ticks(clock, 0.1)
+    clock.moment = NOON + timedelta(hours=22)  # ten in the morning, after an outage since the afternoon
+    run_ticks(clock, 0.2)
+    assert "reminder" not in {row.key for row in rows(Outbound)}
+    assert next(row for row in rows(Contact) if row.step == "check_in-1").state is ContactState.MISSED
+    assert ["no reminder could be sent" in row.summary for row in rows(Escalation)] == [True]
+
+
+def test_who_has_written_is_not_taken_as_silent_while_the_message_waits(clock: ManualClock) -> None:
+    patient = add_patient()
+    run_ticks(clock, 0.1)
+    text_in(patient, "about a 3", at=clock.now())
+    run_ticks(clock, 1)
+    assert [row.state for row in rows(Contact) if row.day == 1] == [ContactState.STARTED]
+    assert "reminder" not in {row.key for row in rows(Outbound)}
+    runner(Echo(), clock).run(patient)
+    run_ticks(clock, 0.1)
+    assert [row.state for row in rows(Contact) if row.day == 1] == [ContactState.REMINDED]
+
+
+def test_a_survey_waits_for_an_unanswered_check_in_of_which_a_person_is_told(clock: ManualClock) -> None:
+    add_patient(1), add_patient(1, anchor=date(2026, 1, 26), campaign="Hips")
+    with transaction() as session:
+        session.execute(update(Contact).where(Contact.kind == StepKind.SURVEY).values(next_at=NOON + timedelta(minutes=5)))
+    run_ticks(clock, 2)
+    ended = {row.step: row.state for row in rows(Contact) if row.step in ("check_in-1", "survey-35") and row.next_at is None}
+    assert ended == {"check_in-1": ContactState.MISSED, "survey-35": ContactState.SKIPPED}
+    assert [row.reason for row in rows(Escalation)] == ["no_answer"]
+
+
+def test_a_person_is_told_of_a_check_in_that_gives_way_to_other_questions(clock: ManualClock) -> None:
+    add_patient()
+    with transaction() as session:
+        tick(session, NOON)
+        session.execute(update(Contact).where(Contact.kind == StepKind.MEDICINE).values(next_at=NOON, not_after=NOON + timedelta(hours=5)))
+    run_ticks(clock, 0.15)
+    assert [row.step for row in rows(Contact) if row.state is ContactState.STARTED] == ["medicine-5"]
+    assert [row.reason for row in rows(Escalation)] == ["no_answer"]
 
 
 def test_a_check_in_does_not_break_into_a_conversation_with_a_person(clock: ManualClock) -> None:

@@ -196,10 +196,10 @@ def test_the_bot_holds_still_while_a_person_answers(clock: ManualClock) -> None:
 
 def test_a_contact_is_sent_reminded_and_escalated_with_every_engine_away(clock: ManualClock) -> None:
     add_patient(anchor=date(2026, 3, 1))
-    for _ in range(5):
+    for _ in range(15):
         with transaction() as session:
             tick(session, clock.now())
-        clock.advance(timedelta(hours=12))
+        clock.advance(timedelta(hours=4))
     said = [row.key for row in rows(Outbound) if not row.key.startswith("advice")]
     assert said[:5] == ["check_in_intro", "question_pain_score", "reminder", "question_pain_score", "offer_chat"]
     assert next(row for row in rows(Contact) if row.day == 1).state is ContactState.MISSED
@@ -247,10 +247,10 @@ def test_a_message_behind_what_was_said_gets_the_safe_reply_when_the_dialogue_fa
 
 def test_consent_is_asked_for_once_and_reminded_of_once(clock: ManualClock) -> None:
     add_patient(consent=False, anchor=date(2026, 3, 1))
-    for _ in range(80):
+    for _ in range(240):
         with transaction() as session:
             tick(session, clock.now())
-        clock.advance(timedelta(hours=12))
+        clock.advance(timedelta(hours=4))
     assert [row.key for row in rows(Outbound)] == ["consent_request", "consent_needed"]
     assert [row.reason for row in rows(Escalation)] == ["no_answer"]
     assert {row.state for row in rows(Contact) if row.day > 1} == {ContactState.SKIPPED}
