@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from care.audit import record
@@ -13,6 +14,7 @@ from care.campaigns.plan import appointment_contact, contacts_of, move
 from care.campaigns.service import CampaignInvalid, EnrollmentConflict
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind, StopEvent
+from care.messages.conversation import lock_conversations
 from care.patients.model import Place
 from care.storage.tables import (
     Campaign,
@@ -21,6 +23,8 @@ from care.storage.tables import (
     ContactState,
     Enrollment,
     EnrollmentState,
+    Inbound,
+    InboundState,
     Outbound,
     OutboundState,
     Patient,
@@ -28,6 +32,9 @@ from care.storage.tables import (
 
 _OPEN = (ContactState.PLANNED, ContactState.STARTED, ContactState.REMINDED, ContactState.OFFERED_CHAT)
 _ENDS_ALL = {StopEvent.DEATH, StopEvent.HOSPICE, StopEvent.READMISSION}
+_IN_HAND = (OutboundState.SENDING, OutboundState.UNKNOWN)
+_MAY_COME_BACK = (*_IN_HAND, OutboundState.ACCEPTED, OutboundState.SENT)
+"""A receipt may say that it was not delivered, and it is tried again."""
 _BATCH = 1000
 
 
@@ -41,8 +48,12 @@ class Amended:
 
 
 def pause(session: Session, campaign: Campaign, actor: str, at: datetime) -> int:
-    """Nothing of the campaign is sent until it is resumed; how many contacts are held. Raises `CampaignInvalid`."""
+    """Nothing of the campaign is sent until it is resumed; how many contacts are held. Raises `CampaignInvalid`.
+
+    A contact whose first words wait to be sent is skipped: they would be stale by then.
+    """
     _must_be(campaign, CampaignState.ACTIVE)
+    _take_back(session, select(Contact.id).where(_of(campaign)), "paused", at)
     campaign.state = CampaignState.PAUSED
     held = session.execute(
         update(Contact).where(_of(campaign), Contact.next_at.is_not(None)).values(held_next_at=Contact.next_at, next_at=None).returning(Contact.id)
@@ -56,7 +67,10 @@ def resume(session: Session, campaign: Campaign, actor: str, at: datetime) -> in
     _must_be(campaign, CampaignState.PAUSED)
     campaign.state = CampaignState.ACTIVE
     freed = session.execute(
-        update(Contact).where(_of(campaign), Contact.held_next_at.is_not(None)).values(next_at=Contact.held_next_at, held_next_at=None).returning(Contact.id)
+        update(Contact)
+        .where(_of(campaign), Contact.held_next_at.is_not(None), Contact.state.in_(_OPEN))
+        .values(next_at=Contact.held_next_at, held_next_at=None)
+        .returning(Contact.id)
     ).all()
     record(session, actor=actor, action="campaign_resumed", subject=campaign.id, at=at)
     return len(freed)
@@ -66,11 +80,7 @@ def stop(session: Session, campaign: Campaign, actor: str, at: datetime) -> int:
     """Ends the campaign for everybody in it; how many enrollments ended. Raises `CampaignInvalid`."""
     _must_be(campaign, CampaignState.ACTIVE, CampaignState.PAUSED)
     campaign.state = CampaignState.STOPPED
-    session.execute(
-        update(Contact)
-        .where(_of(campaign), Contact.state.in_(_OPEN))
-        .values(state=ContactState.SKIPPED, skipped_because="ended", next_at=None, held_next_at=None)
-    )
+    _end_contacts(session, select(Contact.id).where(_of(campaign)), at)
     ended = session.execute(
         update(Enrollment)
         .where(Enrollment.campaign_id == campaign.id, Enrollment.state == EnrollmentState.ACTIVE)
@@ -154,23 +164,21 @@ def add_appointment(session: Session, enrollment: Enrollment, visit: datetime, a
 def end_enrollment(session: Session, enrollment: Enrollment, event: StopEvent, actor: str, at: datetime) -> int:
     """Ends follow-up after `event`, at once; how many enrollments ended.
 
-    Death, hospice and a readmission end all the patient's campaigns, and what waits to be sent, warnings apart, is not sent.
-    Raises `EnrollmentConflict`.
+    What our side was to say in it, and has not handed over, is not said. Death, hospice and a readmission end all the patient's campaigns, and nothing that
+    waits is sent, warnings and what the law asks for apart. A death is taken down although the enrollment is over. Raises `EnrollmentConflict`.
     """
-    _must_run(enrollment)
-    ended = [enrollment]
+    if event is not StopEvent.DEATH or enrollment.ended_because == event:
+        _must_run(enrollment)
+    ended = [enrollment] if enrollment.state is EnrollmentState.ACTIVE else []
     if event in _ENDS_ALL:
-        others = select(Enrollment).where(Enrollment.patient_id == enrollment.patient_id, Enrollment.state == EnrollmentState.ACTIVE)
-        ended = list(session.scalars(others))
-        unsent = (Outbound.patient_id == enrollment.patient_id, Outbound.state == OutboundState.PENDING, Outbound.safety.is_(False))
-        session.execute(update(Outbound).where(*unsent).values(state=OutboundState.CANCELLED))
+        lock_conversations(session, [enrollment.patient_id])
+        running = select(Enrollment).where(Enrollment.patient_id == enrollment.patient_id, Enrollment.state == EnrollmentState.ACTIVE)
+        ended = list(session.scalars(running))
+        _cancel(session, Outbound.patient_id == enrollment.patient_id, at, _MAY_COME_BACK)
+    _end_contacts(session, select(Contact.id).where(Contact.enrollment_id.in_([each.id for each in ended])), at)
+    enrollment.ended_because = event.value
     for each in ended:
         each.state, each.ended_because, each.ended_at = EnrollmentState.STOPPED, event.value, at
-        session.execute(
-            update(Contact)
-            .where(Contact.enrollment_id == each.id, Contact.state.in_(_OPEN))
-            .values(state=ContactState.SKIPPED, skipped_because="ended", next_at=None, held_next_at=None)
-        )
     record(session, actor=actor, action=f"enrollment_ended_{event.value}", subject=enrollment.patient_id, at=at)
     return len(ended)
 
@@ -199,6 +207,44 @@ def complete(session: Session, at: datetime) -> int:
 
 def _of(campaign: Campaign) -> ColumnElement[bool]:
     return Contact.enrollment_id.in_(select(Enrollment.id).where(Enrollment.campaign_id == campaign.id))
+
+
+def _end_contacts(session: Session, contacts: Select[str], at: datetime) -> None:
+    _take_back(session, contacts, "ended", at)
+    session.execute(
+        update(Contact)
+        .where(Contact.id.in_(contacts), Contact.state.in_(_OPEN))
+        .values(state=ContactState.SKIPPED, skipped_because="ended", next_at=None, held_next_at=None)
+    )
+
+
+def _take_back(session: Session, contacts: Select[str], reason: str, at: datetime) -> None:
+    """What our side was to say in these contacts and has not handed over is not said. One whose first words are among it is skipped, for `reason`.
+
+    Whoever sends or answers locks the patients' conversations first, and so does this.
+    """
+    waits = (Outbound.contact_id.in_(contacts), Outbound.state == OutboundState.PENDING)
+    lock_conversations(session, set(session.scalars(select(Outbound.patient_id).where(*waits))))
+    begun_with_it = or_(Contact.state == ContactState.STARTED, Contact.kind == StepKind.EDUCATION)
+    session.execute(
+        update(Contact)
+        .where(Contact.id.in_(select(Outbound.contact_id).where(*waits)), begun_with_it)
+        .values(state=ContactState.SKIPPED, skipped_because=reason, completed_at=None, next_at=None, held_next_at=None)
+    )
+    _cancel(session, Outbound.contact_id.in_(contacts), at)
+    session.execute(
+        update(Inbound)
+        .where(Inbound.contact_id.in_(contacts), Inbound.state == InboundState.ACCEPTED, Inbound.trigger.is_not(None))
+        .values(state=InboundState.HANDLED, handled_at=at)
+    )
+
+
+def _cancel(session: Session, which: ColumnElement[bool], at: datetime, in_hand: Collection[OutboundState] = _IN_HAND) -> None:
+    """Routine messages are not handed over any more: neither one that waits, nor again one `in_hand` that Twilio turns out not to have."""
+    routine = (which, Outbound.safety.is_(False), Outbound.compliance.is_(False))
+    session.execute(update(Outbound).where(*routine, Outbound.state == OutboundState.PENDING).values(state=OutboundState.CANCELLED))
+    later = or_(Outbound.not_after.is_(None), Outbound.not_after > at)
+    session.execute(update(Outbound).where(*routine, Outbound.state.in_(in_hand), later).values(not_after=at))
 
 
 def _must_be(campaign: Campaign, *states: CampaignState) -> None:

@@ -61,16 +61,16 @@ def remind(session: Session, contact: Contact, patient: Patient, *, asks_consent
     return _say(session, contact, trigger, words, at, not_after)
 
 
-def say(session: Session, patient: Patient, texts: list[OutboundText], at: datetime, not_after: datetime) -> None:
+def say(session: Session, contact: Contact, texts: list[OutboundText], at: datetime, not_after: datetime) -> None:
     """Says something that wants no answer."""
-    write(session, patient.id, Channel.SMS, texts, at, not_after=not_after)
+    write(session, contact.patient_id, Channel.SMS, texts, at, contact_id=contact.id, not_after=not_after)
 
 
 def _say(session: Session, contact: Contact, trigger: str, texts: list[OutboundText], at: datetime, not_after: datetime) -> bool:
     inbound_id = note_said(session, contact.patient_id, trigger, contact.id, _key(contact), at)
     if inbound_id is None:
         return False
-    write(session, contact.patient_id, Channel.SMS, texts, at, inbound_id=inbound_id, not_after=not_after)
+    write(session, contact.patient_id, Channel.SMS, texts, at, inbound_id=inbound_id, contact_id=contact.id, not_after=not_after)
     return True
 
 

@@ -198,7 +198,7 @@ def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bo
         known.last_notice[patient.id] = at
     if contact.kind is StepKind.EDUCATION:
         words = outreach.first_words(contact, patient, asks_consent=False)
-        outreach.say(session, patient, [outreach.not_watched(patient), *words] if notice else words, at, closes(at, place))
+        outreach.say(session, contact, [outreach.not_watched(patient), *words] if notice else words, at, closes(at, place))
         contact.state, contact.started_at, contact.completed_at, contact.next_at = ContactState.COMPLETED, at, at, None
         return True
     if rung is _Rung.BEGIN:
@@ -277,7 +277,7 @@ def _climb(session: Session, contact: Contact, rung: _Rung, patient: Patient, as
         case _Rung.OFFER_CHAT:
             contact.state = ContactState.OFFERED_CHAT
             contact.next_at = at + timedelta(hours=ladder.escalate_after_hours)
-            outreach.say(session, patient, [OutboundText(scripted("offer_chat", patient.language), key="offer_chat")], at, not_after)
+            outreach.say(session, contact, [OutboundText(scripted("offer_chat", patient.language), key="offer_chat")], at, not_after)
             return True
         case _Rung.GIVE_UP:
             _missed(session, contact, "the request for consent" if asks else _name(contact), at)

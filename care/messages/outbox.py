@@ -35,6 +35,7 @@ def write(
     at: datetime,
     *,
     inbound_id: int | None = None,
+    contact_id: str | None = None,
     not_after: datetime | None = None,
 ) -> None:
     """Puts the texts into the outbox in order. A web reply is there for the browser at once; an SMS is cut, folded and waits to be sent."""
@@ -46,6 +47,7 @@ def write(
                 Outbound(
                     patient_id=patient_id,
                     inbound_id=inbound_id,
+                    contact_id=contact_id,
                     channel=channel,
                     body=part,
                     key=text.key,

@@ -227,7 +227,7 @@ _UNCONFIRMED = "state IN ('accepted', 'sent') AND channel = 'sms'"
 
 
 class Outbound(Base):
-    """A message to a patient, sent head first, one at a time per patient, in order of `id`."""
+    """A message to a patient, sent head first, one at a time per patient, in order of `id`. `contact_id`: what our side says first in that contact."""
 
     __tablename__ = "outbound"
     __table_args__ = (
@@ -244,6 +244,7 @@ class Outbound(Base):
     id: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
     inbound_id: Mapped[int | None] = mapped_column(SEQUENCE)
+    contact_id: Mapped[str | None] = mapped_column(String(32))
     channel: Mapped[Channel] = mapped_column(stored(Channel))
     body: Mapped[str] = mapped_column(Encrypted("outbound.body"))
     key: Mapped[str] = mapped_column(String(48), default="")

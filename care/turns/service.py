@@ -169,7 +169,7 @@ class TurnRunner:
             if not (reply.safety and warned)
         ]
         if conversation.coordinator_id is None and inbound.state is not InboundState.SAID:
-            write(session, inbound.patient_id, inbound.channel, replies, now, inbound_id=inbound.id, not_after=inbound.not_after)
+            write(session, inbound.patient_id, inbound.channel, replies, now, inbound_id=inbound.id, contact_id=inbound.contact_id, not_after=inbound.not_after)
         conversation.dialogue_state = response.state
         conversation.dialogue_version = response.state_version
         self._handled(inbound)

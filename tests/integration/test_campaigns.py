@@ -20,7 +20,7 @@ from care.clock import ManualClock
 from care.escalations.service import take_over
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind, StopEvent
-from care.messages.sending import Sender
+from care.messages.sending import Sender, SendPolicy, SmsUnanswered
 from care.messages.sms_text import fold
 from care.patients.model import NewPatient, Place
 from care.storage.columns import Base
@@ -34,12 +34,13 @@ from care.storage.tables import (
     Escalation,
     Heartbeat,
     Inbound,
+    InboundState,
     Outbound,
     OutboundState,
     Patient,
 )
 from tests.conftest import NOON, add_patient
-from tests.integration.parties import Echo, Phone, runner, text_in
+from tests.integration.parties import Echo, Phone, make_due, runner, text_in
 
 pytestmark = pytest.mark.usefixtures("database")
 Row = TypeVar("Row", bound=Base)
@@ -198,6 +199,87 @@ def test_what_waits_to_be_sent_is_not_sent_after_a_death() -> None:
         enrollment = operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1")
         operation.end_enrollment(session, enrollment, StopEvent.DEATH, "tester", NOON)
     assert sorted((row.safety, row.state.value) for row in rows(Outbound)) == [(False, "cancelled"), (True, "pending")]
+
+
+def test_the_confirmation_of_an_opt_out_is_sent_after_a_death_too() -> None:
+    text_in(add_patient(), "STOP")
+    _end("ref-1", StopEvent.DEATH)
+    assert [(row.key, row.state) for row in rows(Outbound)] == [("stop_confirmed", OutboundState.PENDING)]
+
+
+def test_a_message_in_doubt_is_not_sent_again_after_a_death(clock: ManualClock) -> None:
+    text_in(patient := add_patient(), "about a 3")
+    runner(Echo(), clock).run(patient)
+    phone = Phone(answer=lambda _body: SmsUnanswered(), keep_when_silent=False)
+    Sender(phone, clock).run(patient)
+    assert [row.state for row in rows(Outbound)] == [OutboundState.UNKNOWN]
+    _end("ref-1", StopEvent.DEATH)
+    clock.advance(timedelta(minutes=5))
+    make_due()
+    Sender(phone, clock, SendPolicy(doubt=timedelta(0), retry=timedelta(0))).run(patient)
+    assert len(phone.references) == 1
+    assert [row.state for row in rows(Outbound)] == [OutboundState.CANCELLED]
+
+
+def test_a_death_is_taken_down_after_the_last_follow_up_too() -> None:
+    add_patient()
+    _end("ref-1", StopEvent.WITHDRAWAL)
+    with pytest.raises(EnrollmentConflict, match="withdrawal"):
+        _end("ref-1", StopEvent.READMISSION)
+    _end("ref-1", StopEvent.DEATH)
+    with pytest.raises(EnrollmentConflict, match="death"):
+        _end("ref-1", StopEvent.DEATH)
+    with pytest.raises(EnrollmentConflict, match="died"):
+        add_patient(1, campaign="Hips")
+
+
+@pytest.mark.parametrize("how", ["pause", "stop", "withdrawal"])
+def test_what_our_side_was_to_say_waits_in_vain_once_that_is_over(clock: ManualClock, how: str) -> None:
+    patient = add_patient(1)
+    with transaction() as session:
+        assert tick(session, NOON) == [patient]
+    text_in(patient, "HELP")
+    if how == "withdrawal":
+        _end("ref-1", StopEvent.WITHDRAWAL)
+    else:
+        change(getattr(operation, how))
+    phone = Phone()
+    Sender(phone, clock).run(patient)
+    assert [row.key for row in rows(Outbound) if row.state is OutboundState.ACCEPTED] == ["help"]
+    assert [row.skipped_because for row in rows(Contact) if row.day == 1] == ["paused" if how == "pause" else "ended"]
+    if how == "pause":
+        change(operation.resume)
+        run_ticks(clock, 1)
+        assert [row.reason for row in rows(Escalation)] == []
+
+
+def test_what_the_dialogue_was_to_say_first_is_not_said_in_a_pause(clock: ManualClock) -> None:
+    patient = add_patient()
+    run_ticks(clock, 0.1)
+    text_in(patient, "about a 3", at=clock.now())
+    runner(Echo(), clock).run(patient)
+    run_ticks(clock, 0.1)
+    assert [row.trigger for row in rows(Inbound) if row.state is InboundState.ACCEPTED] == ["remind"]
+    change(operation.pause)
+    assert runner(Echo(), clock).run(patient) == 0
+
+
+def test_a_contact_that_was_answered_in_a_pause_is_not_looked_at_again(clock: ManualClock) -> None:
+    add_patient()
+    run_ticks(clock, 0.1)
+    with transaction() as session:
+        session.execute(update(Outbound).values(state=OutboundState.ACCEPTED))
+    change(operation.pause)
+    with transaction() as session:
+        session.execute(update(Contact).where(Contact.day == 1).values(state=ContactState.COMPLETED, completed_at=NOON))
+    change(operation.resume)
+    run_ticks(clock, 2)
+    assert [row.state for row in rows(Contact) if row.day == 1] == [ContactState.COMPLETED]
+
+
+def _end(reference: str, event: StopEvent) -> None:
+    with transaction() as session:
+        operation.end_enrollment(session, operation.enrollment_of(session, campaign_named(session, "Knees"), reference), event, "tester", NOON)
 
 
 def _outbound(patient: str, *, safety: bool) -> Outbound:

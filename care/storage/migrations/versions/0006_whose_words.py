@@ -1,0 +1,14 @@
+"""A message of our own initiative names its contact, so that it can be taken back"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006_campaigns"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("outbound") as table:
+        table.add_column(sa.Column("contact_id", sa.String(length=32), nullable=True))
