@@ -94,12 +94,18 @@ class End(BaseModel):
     because: StopEvent
 
 
-class Appointment(BaseModel):
+class Visit(BaseModel):
     """A visit; `at` with its offset from UTC."""
 
     model_config = ConfigDict(extra="forbid")
 
     at: AwareDatetime
+
+
+class Appointment(Visit):
+    """A visit to be reminded of; `instead_of` is when it was to be before it was moved."""
+
+    instead_of: AwareDatetime | None = None
 
 
 class ContactPlanned(BaseModel):
@@ -234,8 +240,15 @@ def end_patient(name: str, reference: str, why: End, lead: Lead) -> Enrollments:
 
 @router.post("/campaigns/{name}/patients/{reference}/appointments", status_code=201)
 def add_appointment(name: str, reference: str, visit: Appointment, lead: Lead) -> ContactPlanned:
-    """Plans the reminder of a visit, for the day before it."""
+    """Plans the reminder of a visit, for the day before it; of a visit that was moved, in place of the old one's."""
     with _changing(name) as (session, campaign, now):
         enrollment = operation.enrollment_of(session, campaign, reference)
-        contact = operation.add_appointment(session, enrollment, visit.at, f"user:{lead.id}", now)
+        contact = operation.add_appointment(session, enrollment, visit.at, f"user:{lead.id}", now, instead_of=visit.instead_of)
         return ContactPlanned(contact=contact.id, due_at=contact.due_at)
+
+
+@router.post("/campaigns/{name}/patients/{reference}/appointments/cancel", status_code=204)
+def cancel_appointment(name: str, reference: str, visit: Visit, lead: Lead) -> None:
+    """The visit does not take place: its reminder goes."""
+    with _changing(name) as (session, campaign, now):
+        operation.cancel_appointment(session, operation.enrollment_of(session, campaign, reference), visit.at, f"user:{lead.id}", now)

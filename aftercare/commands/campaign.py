@@ -59,7 +59,8 @@ def enroll_one(
     phone: Annotated[str, typer.Option()],
     date_of_birth: Annotated[str, typer.Option(help="YYYY-MM-DD")],
     anchor: Annotated[str, typer.Option(help="Discharge, YYYY-MM-DD")],
-    timezone: Annotated[str, typer.Option()] = "America/New_York",
+    timezone: Annotated[str | None, typer.Option(help="IANA name; without one the site's.")] = None,
+    state: Annotated[str | None, typer.Option(help="Two letters of a US state, whose quiet hours then hold as well.")] = None,
     language: Annotated[str, typer.Option()] = "en",
 ) -> None:
     """Enrol one patient."""
@@ -69,8 +70,9 @@ def enroll_one(
         "phone": phone,
         "date_of_birth": date_of_birth,
         "anchor": anchor,
-        "timezone": timezone,
+        "state": state,
         "language": language,
+        **({"timezone": timezone} if timezone else {}),
     }
     try:
         patient = NewPatient.model_validate(given)

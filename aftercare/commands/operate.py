@@ -29,6 +29,8 @@ from care.storage.tables import Campaign, Patient
 
 _out = Console()
 _ACTOR = "operator"
+_LOCAL = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+Visit = Annotated[datetime, typer.Option(formats=_LOCAL, help="The patient's local time, like 2026-03-02T10:30.")]
 Reference = Annotated[str, typer.Option(help="The clinic's own identifier of the patient.")]
 
 
@@ -127,11 +129,23 @@ def end(campaign: str, reference: Reference, because: Annotated[StopEvent, typer
 def appointment(
     campaign: str,
     reference: Reference,
-    at: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"], help="The patient's local time, like 2026-03-02T10:30.")],
+    at: Visit,
+    instead_of: Annotated[datetime | None, typer.Option(formats=_LOCAL, help="When the visit was to be, where it was moved.")] = None,
 ) -> None:
     """Remind the patient of a visit the day before, and ask for confirmation."""
     with _changing(campaign) as (session, target, now):
         enrollment = operation.enrollment_of(session, target, reference)
         zone = ZoneInfo(session.get_one(Patient, enrollment.patient_id).timezone)
-        contact = operation.add_appointment(session, enrollment, at.replace(tzinfo=zone), _ACTOR, now)
+        moved = instead_of.replace(tzinfo=zone) if instead_of else None
+        contact = operation.add_appointment(session, enrollment, at.replace(tzinfo=zone), _ACTOR, now, instead_of=moved)
     _out.print(f"the reminder goes out at {contact.due_at.astimezone(zone):%a %Y-%m-%d %H:%M} local time")
+
+
+@app.command()
+def cancel_appointment(campaign: str, reference: Reference, at: Visit) -> None:
+    """The visit does not take place: do not remind of it."""
+    with _changing(campaign) as (session, target, now):
+        enrollment = operation.enrollment_of(session, target, reference)
+        zone = ZoneInfo(session.get_one(Patient, enrollment.patient_id).timezone)
+        operation.cancel_appointment(session, enrollment, at.replace(tzinfo=zone), _ACTOR, now)
+    _out.print("cancelled, the visit is not reminded of")

@@ -11,7 +11,8 @@ import holidays
 
 from care.knowledge import knowledge
 
-_LONGEST_CLOSED = 15
+LONGEST_CLOSED = 15
+"""Days: no state's hours and no calendar leave none open for so long."""
 _UTC = ZoneInfo("UTC")
 
 
@@ -43,11 +44,11 @@ def window(day: date, place: Place) -> tuple[datetime, datetime] | None:
 def next_open(moment: datetime, place: Place) -> datetime:
     """`moment`, or the first one after it at which the patient may be written to."""
     day = moment.astimezone(ZoneInfo(place.zone)).date()
-    for later in range(_LONGEST_CLOSED):
+    for later in range(LONGEST_CLOSED):
         hours = window(day + timedelta(days=later), place)
         if hours is not None and moment < hours[1]:
             return max(moment, hours[0])
-    raise ValueError(f"no open hour in {_LONGEST_CLOSED} days: the quiet hours of {place.state} leave none")
+    raise ValueError(f"no open hour in {LONGEST_CLOSED} days: the quiet hours of {place.state} leave none")
 
 
 def closes(moment: datetime, place: Place) -> datetime:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from care.audit import record
@@ -19,6 +19,7 @@ from care.patients.model import Place
 from care.storage.tables import (
     Campaign,
     CampaignState,
+    Consent,
     Contact,
     ContactState,
     Enrollment,
@@ -147,18 +148,33 @@ def relocate(session: Session, patient: Patient, place: Place, actor: str, at: d
     return count
 
 
-def add_appointment(session: Session, enrollment: Enrollment, visit: datetime, actor: str, at: datetime) -> Contact:
-    """Plans the reminder of a visit, for the day before it. Raises `EnrollmentConflict`."""
+def add_appointment(session: Session, enrollment: Enrollment, visit: datetime, actor: str, at: datetime, *, instead_of: datetime | None = None) -> Contact:
+    """Plans the reminder of a visit, for the day before it; of a visit that was moved, in place of the old one's. Raises `EnrollmentConflict`."""
     _must_run(enrollment)
     if visit <= at:
         raise EnrollmentConflict("at: the visit is not in the future")
+    if instead_of is not None:
+        cancel_appointment(session, enrollment, instead_of, actor, at)
     campaign, patient = session.get_one(Campaign, enrollment.campaign_id), session.get_one(Patient, enrollment.patient_id)
     contact = appointment_contact(campaign, patient, enrollment, visit)
-    if session.scalar(select(Contact.id).where(Contact.enrollment_id == enrollment.id, Contact.step == contact.step)):
+    if _reminder_of(session, enrollment, visit) is not None:
         raise EnrollmentConflict("at: this visit is planned already")
     _add(session, campaign, contact)
     record(session, actor=actor, action="appointment_added", subject=enrollment.patient_id, at=at)
     return contact
+
+
+def cancel_appointment(session: Session, enrollment: Enrollment, visit: datetime, actor: str, at: datetime) -> None:
+    """The visit does not take place: it is not reminded of, nor asked about, any more. Raises `EnrollmentConflict`."""
+    reminder = _reminder_of(session, enrollment, visit)
+    if reminder is None:
+        raise EnrollmentConflict(f"at: no visit at {visit.isoformat()} is planned")
+    if reminder.state is ContactState.PLANNED:
+        session.delete(reminder)
+        session.flush()
+    else:
+        _end_contacts(session, select(Contact.id).where(Contact.id == reminder.id), at, "cancelled")
+    record(session, actor=actor, action="appointment_cancelled", subject=enrollment.patient_id, at=at)
 
 
 def end_enrollment(session: Session, enrollment: Enrollment, event: StopEvent, actor: str, at: datetime) -> int:
@@ -184,8 +200,11 @@ def end_enrollment(session: Session, enrollment: Enrollment, event: StopEvent, a
 
 
 def complete(session: Session, at: datetime) -> int:
-    """Closes the enrollments whose protocol is over and which have nothing open; how many."""
+    """Closes the enrollments whose protocol is over and which have nothing open; how many. Those of who opted out ended for that, and until now START could
+    bring them back."""
     closed = 0
+    newest = select(func.max(Consent.id)).where(Consent.patient_id == Enrollment.patient_id).correlate(Enrollment).scalar_subquery()
+    opted_out, state = select(Consent.id).where(Consent.id == newest, Consent.granted.is_(False)).exists(), Enrollment.state.type
     for protocol in knowledge().protocols.values():
         over = at.date() - timedelta(days=protocol.stop.day)
         still_open = select(Contact.id).where(Contact.enrollment_id == Enrollment.id, Contact.state.in_(_OPEN)).exists()
@@ -197,7 +216,11 @@ def complete(session: Session, at: datetime) -> int:
                 Enrollment.campaign_id.in_(select(Campaign.id).where(Campaign.protocol == protocol.id)),
                 ~still_open,
             )
-            .values(state=EnrollmentState.COMPLETED, ended_because="completed", ended_at=at)
+            .values(
+                state=case((opted_out, literal(EnrollmentState.STOPPED, state)), else_=literal(EnrollmentState.COMPLETED, state)),
+                ended_because=case((opted_out, "opted_out"), else_="completed"),
+                ended_at=at,
+            )
             .returning(Enrollment.id)
             .execution_options(synchronize_session=False)
         ).all()
@@ -209,12 +232,12 @@ def _of(campaign: Campaign) -> ColumnElement[bool]:
     return Contact.enrollment_id.in_(select(Enrollment.id).where(Enrollment.campaign_id == campaign.id))
 
 
-def _end_contacts(session: Session, contacts: Select[str], at: datetime) -> None:
-    _take_back(session, contacts, "ended", at)
+def _end_contacts(session: Session, contacts: Select[str], at: datetime, reason: str = "ended") -> None:
+    _take_back(session, contacts, reason, at)
     session.execute(
         update(Contact)
         .where(Contact.id.in_(contacts), Contact.state.in_(_OPEN))
-        .values(state=ContactState.SKIPPED, skipped_because="ended", next_at=None, held_next_at=None)
+        .values(state=ContactState.SKIPPED, skipped_because=reason, next_at=None, held_next_at=None)
     )
 
 
@@ -255,6 +278,10 @@ def _must_be(campaign: Campaign, *states: CampaignState) -> None:
 def _must_run(enrollment: Enrollment) -> None:
     if enrollment.state is not EnrollmentState.ACTIVE:
         raise EnrollmentConflict(f"reference: this enrollment is {enrollment.state} ({enrollment.ended_because or 'no reason kept'})")
+
+
+def _reminder_of(session: Session, enrollment: Enrollment, visit: datetime) -> Contact | None:
+    return session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.appointment_at == visit)).one_or_none()
 
 
 def _planned(session: Session, enrollment: Enrollment) -> list[Contact]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
-from care.campaigns.hours import Place, closes, is_working_day, local_moment, next_open
+from care.campaigns.hours import LONGEST_CLOSED, Place, closes, is_working_day, local_moment, next_open, window
 from care.knowledge import knowledge
 from care.knowledge.model import ProtocolDay, StepKind
 from care.storage.tables import Campaign, Contact, Enrollment, Patient
@@ -35,20 +35,20 @@ def contacts_of(campaign: Campaign, patient: Patient, enrollment: Enrollment) ->
 
 
 def appointment_contact(campaign: Campaign, patient: Patient, enrollment: Enrollment, at: datetime) -> Contact:
-    """The reminder of a visit at `at`, on the day before it; it is worth sending until the visit."""
-    day = at.astimezone(ZoneInfo(patient.timezone)).date() - timedelta(days=1)
-    due = due_on(day, campaign, patient, f"{enrollment.id}:{at.isoformat()}")
+    """The reminder of a visit at `at`, on the last open day before it; it is worth sending until the visit."""
+    day = _local_day(at, place_of(patient)) - timedelta(days=1)
+    due_at = due_by(day, campaign, patient, f"{enrollment.id}:{at.isoformat()}")
     contact = Contact(
         enrollment_id=enrollment.id,
         patient_id=patient.id,
         protocol=campaign.protocol,
-        step=f"{StepKind.APPOINTMENT}-{at:%Y%m%dT%H%M}",
+        step=f"{StepKind.APPOINTMENT}-{at.astimezone(UTC):%Y%m%dT%H%M}",
         kind=StepKind.APPOINTMENT,
         day=(day - enrollment.anchor).days,
         questions=[_APPOINTMENT],
         appointment_at=at,
     )
-    contact.due_at = contact.next_at = due.at
+    contact.due_at = contact.next_at = due_at
     contact.not_after = at
     return contact
 
@@ -58,14 +58,24 @@ def due_on(day: date, campaign: Campaign, patient: Patient, key: str, hour: int 
 
     A day that is closed (by the state's hours, or to a campaign of weekdays) moves the contact to the next open one.
     """
-    place = place_of(patient)
-    if campaign.weekdays_only:
-        day = next(later for n in range(15) if is_working_day(later := day + timedelta(days=n), place.state))
-    wanted = local_moment(day, time(campaign.send_hour if hour is None else hour), place.zone) + _spread(key, campaign.spread_minutes)
+    place, spread = place_of(patient), _spread(key, campaign.spread_minutes)
+    day = next(later for n in range(LONGEST_CLOSED) if _is_day_of(campaign, later := day + timedelta(days=n), place))
+    wanted = local_moment(day, time(campaign.send_hour if hour is None else hour), place.zone) + spread
     at = next_open(wanted, place)
+    while not _is_day_of(campaign, _local_day(at, place), place):
+        at = next_open(local_moment(_local_day(at, place) + timedelta(days=1), time.min, place.zone), place)
     if at != wanted:  # the hour is closed here: spread from when it opens, so that not all are sent in one minute
-        at = min(at + _spread(key, campaign.spread_minutes), closes(at, place) - _LAST_MINUTES)
+        at = min(at + spread, closes(at, place) - _LAST_MINUTES)
     return Due(at, closes(at, place))
+
+
+def due_by(day: date, campaign: Campaign, patient: Patient, key: str) -> datetime:
+    """The same of a contact that must not come later: a closed day moves it back to the last open one."""
+    place, spread = place_of(patient), _spread(key, campaign.spread_minutes)
+    days = [earlier for n in range(LONGEST_CLOSED) if _is_day_of(campaign, earlier := day - timedelta(days=n), place)]
+    day, (opens, ends) = next((earlier, hours) for earlier in days if (hours := window(earlier, place)) is not None)
+    wanted = local_moment(day, time(campaign.send_hour), place.zone) + spread
+    return wanted if opens <= wanted < ends else min(opens + spread, ends - _LAST_MINUTES)
 
 
 def move(contact: Contact, campaign: Campaign, patient: Patient, enrollment: Enrollment) -> None:
@@ -96,6 +106,14 @@ def _contact(campaign: Campaign, patient: Patient, enrollment: Enrollment, step:
         not_after=due.not_after,
         next_at=due.at,
     )
+
+
+def _is_day_of(campaign: Campaign, day: date, place: Place) -> bool:
+    return not campaign.weekdays_only or is_working_day(day, place.state)
+
+
+def _local_day(moment: datetime, place: Place) -> date:
+    return moment.astimezone(ZoneInfo(place.zone)).date()
 
 
 def _spread(key: str, minutes: int) -> timedelta:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from care.campaigns import operation
 from care.campaigns.overview import overview
@@ -485,6 +485,54 @@ def test_an_appointment_is_reminded_of_the_day_before_in_the_patients_hour_and_w
         told = next(each for each in preview(session, campaign) if each.step == contact.step)
     assert told.local == "Thu 2026-03-19 10:00"
     assert "viernes 20 de marzo, 10:30" in told.texts[0]
+
+
+@pytest.mark.parametrize(("weekdays_only", "state"), [(True, None), (False, "AL")])
+def test_a_visit_after_a_closed_day_is_reminded_of_before_it(weekdays_only: bool, state: str | None) -> None:
+    with transaction() as session:
+        campaign = create_campaign(session, "Knees", "knee_replacement", NOON, send_hour=10, spread_minutes=0, weekdays_only=weekdays_only)
+        enroll(session, campaign, _new(1, timezone="America/Chicago", state=state), NOON)
+        monday = datetime(2026, 3, 16, 14, tzinfo=UTC)
+        contact = operation.add_appointment(session, operation.enrollment_of(session, campaign, "ref-1"), monday, "tester", NOON)
+    assert contact.due_at == datetime(2026, 3, 13 if weekdays_only else 14, 15, tzinfo=UTC)
+
+
+def test_a_visit_that_moved_is_reminded_of_once_at_its_new_time(clock: ManualClock) -> None:
+    add_patient()
+    old, new = NOON + timedelta(days=8), NOON + timedelta(days=9)
+    with transaction() as session:
+        enrollment = operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1")
+        operation.add_appointment(session, enrollment, old, "tester", NOON)
+        operation.add_appointment(session, enrollment, new, "tester", NOON, instead_of=old.astimezone(ZoneInfo("America/New_York")))
+        with pytest.raises(EnrollmentConflict, match="is planned"):
+            operation.cancel_appointment(session, enrollment, old, "tester", NOON)
+    assert [row.appointment_at for row in rows(Contact) if row.kind is StepKind.APPOINTMENT] == [new]
+
+
+def test_a_visit_that_is_cancelled_after_its_reminder_is_not_asked_about_again(clock: ManualClock) -> None:
+    add_patient()
+    visit = NOON + timedelta(days=2)
+    with transaction() as session:
+        session.execute(delete(Contact))
+        operation.add_appointment(session, operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1"), visit, "tester", NOON)
+    run_ticks(clock, 1.1)
+    with transaction() as session:
+        operation.cancel_appointment(session, operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1"), visit, "tester", clock.now())
+    run_ticks(clock, 1)
+    assert [row.skipped_because for row in rows(Contact)] == ["cancelled"]
+    assert [row.key for row in rows(Outbound)] == ["appointment_intro", "question_appointment_confirm"]
+
+
+@pytest.mark.parametrize(("last", "ended"), [("STOP", ("stopped", "opted_out")), ("START", ("completed", "completed"))])
+def test_a_follow_up_that_was_opted_out_of_did_not_complete_unless_start_brought_it_back(clock: ManualClock, last: str, ended: tuple[str, str]) -> None:
+    patient = add_patient()
+    for number, words in enumerate(dict.fromkeys(["STOP", last])):
+        text_in(patient, words, number=number)
+    with transaction() as session:
+        session.execute(update(Contact).values(state=ContactState.COMPLETED, next_at=None))
+    with transaction() as session:
+        assert operation.complete(session, NOON + timedelta(days=60)) == 1
+    assert [(row.state, row.ended_because) for row in rows(Enrollment)] == [ended]
 
 
 def test_an_enrollment_is_complete_when_its_protocol_is_over_and_nothing_is_open(clock: ManualClock) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from aftercare.commands import operate
 from aftercare.failure import CommandFailed
 from care.sessions import add_user
+from care.settings import settings
 from care.storage.engine import transaction
-from care.storage.tables import Role
+from care.storage.tables import Patient, Role
 from tests.conftest import NOON
 from web.app import create_app
 
@@ -51,6 +53,10 @@ def test_a_campaign_is_run_over_the_api(lead: TestClient) -> None:
     assert lead.post("/api/v1/patients/nobody/place", json={"timezone": "Asia/Tokyo"}).status_code == 404
     visit = datetime.now(UTC) + timedelta(days=9)
     assert lead.post(f"{KNEES}/patients/r1/appointments", json={"at": visit.isoformat()}).status_code == 201
+    moved = visit + timedelta(days=1)
+    assert lead.post(f"{KNEES}/patients/r1/appointments", json={"at": moved.isoformat(), "instead_of": visit.isoformat()}).status_code == 201
+    assert lead.post(f"{KNEES}/patients/r1/appointments/cancel", json={"at": visit.isoformat()}).status_code == 409
+    assert lead.post(f"{KNEES}/patients/r1/appointments/cancel", json={"at": moved.isoformat()}).status_code == 204
     assert lead.post(f"{KNEES}/patients/r1/end", json={"because": "readmission"}).json() == {"enrollments": 1}
     assert lead.post(f"{KNEES}/patients/r1/end", json={"because": "readmission"}).status_code == 409
     assert lead.get(f"{KNEES}/preview").json() == []
@@ -100,12 +106,27 @@ def test_a_campaign_is_run_from_the_command_line(tmp_path: Path) -> None:
     assert "planned" in _cli("move", "Knees", "--reference", "r1", "--anchor", str(TODAY + timedelta(days=2)))
     visit = datetime.combine(date.today() + timedelta(days=9), datetime.min.time()).replace(hour=14)
     assert "local time" in _cli("appointment", "Knees", "--reference", "r1", "--at", visit.strftime("%Y-%m-%dT%H:%M"))
+    moved = (visit + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")
+    assert "local time" in _cli("appointment", "Knees", "--reference", "r1", "--at", moved, "--instead-of", visit.strftime("%Y-%m-%dT%H:%M"))
+    assert "cancelled" in _cli("cancel-appointment", "Knees", "--reference", "r1", "--at", moved)
     assert "1 enrollments" in _cli("end", "Knees", "--reference", "r1", "--because", "death")
     with pytest.raises(CommandFailed, match=r"ended|stopped"):
         _cli("end", "Knees", "--reference", "r1", "--because", "death")
     with pytest.raises(CommandFailed, match="runs already"):
         _cli("amend", "Knees", "--move")
     assert "stopped" in _cli("stop", "Knees")
+
+
+def test_a_patient_without_a_time_zone_is_in_the_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFTERCARE_SITE_TIMEZONE", "America/Chicago")
+    settings.cache_clear()
+    _cli("create", "Knees")
+    own = ("--name", "Lee Example", "--date-of-birth", "1960-01-01", "--anchor", str(TODAY))
+    _cli("enroll", "Knees", "--reference", "r1", "--phone", "+15550109999", *own)
+    _cli("enroll", "Knees", "--reference", "r2", "--phone", "+15550109998", "--timezone", "America/New_York", "--state", "KY", *own)
+    with transaction() as session:
+        places = session.execute(select(Patient.timezone, Patient.state).order_by(Patient.reference)).all()
+    assert [tuple(place) for place in places] == [("America/Chicago", None), ("America/New_York", "KY")]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from care.campaigns.hours import Place, closes, is_working_day, local_moment, next_open, window
-from care.campaigns.plan import due_on
+from care.campaigns.plan import due_by, due_on
 from care.knowledge import knowledge
 from care.storage.tables import Campaign, Patient
 
@@ -73,9 +73,26 @@ def test_a_contact_is_due_in_open_hours_of_its_day_or_of_the_next_open_one(day: 
     assert next_open(due.at, place) == due.at
     assert due.at < due.not_after <= due.at + timedelta(hours=12)
     assert local.date() >= day
-    if campaign.weekdays_only and campaign.send_hour < 12:
-        assert is_working_day(local.date(), place.state) or local.time() < time(20)
+    assert is_working_day(local.date(), place.state) or not campaign.weekdays_only
     assert due_on(day, campaign, Patient(timezone=place.zone, state=place.state), key) == due
+
+
+def test_a_campaign_of_weekdays_stays_off_the_saturday_that_a_states_evening_leads_to() -> None:
+    campaign = Campaign(send_hour=19, spread_minutes=0, weekdays_only=True)
+    due = due_on(date(2026, 3, 6), campaign, Patient(timezone="America/New_York", state="RI"), "key")  # a Friday; the hours end at 18:00
+    assert due.at == local_moment(date(2026, 3, 9), time(9), "America/New_York")
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.dates(date(2026, 1, 1), date(2028, 12, 31)), campaigns, places, st.text(max_size=8))
+def test_what_must_not_come_later_is_due_on_its_day_or_the_last_open_one_before(day: date, campaign: Campaign, place: Place, key: str) -> None:
+    due = due_by(day, campaign, Patient(timezone=place.zone, state=place.state), key)
+    local = due.astimezone(zoneinfo.ZoneInfo(place.zone)).date()
+    assert next_open(due, place) == due
+    assert is_working_day(local, place.state) or not campaign.weekdays_only
+    between = [local + timedelta(days=n) for n in range(1, (day - local).days + 1)]
+    assert local <= day
+    assert all(window(each, place) is None or (campaign.weekdays_only and not is_working_day(each, place.state)) for each in between)
 
 
 def test_a_cohort_is_spread_and_not_written_to_in_one_minute() -> None:
