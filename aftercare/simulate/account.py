@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -54,6 +54,7 @@ class Account(BaseModel):
     contacts_due: int
     on_time: int
     later_but_in_time: int
+    not_handed_over: dict[str, int]
     skipped: dict[str, int]
     answered: int
     messages: int
@@ -65,22 +66,24 @@ class Account(BaseModel):
 
 
 def account(owned: dict[str, Phone], replies: list[tuple[str, str]], began: datetime, ends: datetime) -> Account:
-    """Compares what the database says with what the emulator's ledger saw and the phones sent."""
+    """Compares what the database says with what the emulator's ledger saw and the phones sent. A contact is begun once Twilio has its first words."""
     with reading() as session:
         due = session.scalars(select(Contact).where(Contact.due_at < ends)).all()
-        begun = [contact for contact in due if contact.started_at is not None]
-        late = [contact for contact in begun if contact.started_at and contact.started_at > contact.not_after]
-        in_time = [contact for contact in begun if contact.started_at and contact.started_at - contact.due_at <= _ON_TIME]
+        handed_over = first_handed_over(session)
+        begun = [contact for contact in due if contact.id in handed_over]
+        late = [contact for contact in begun if handed_over[contact.id] > contact.not_after]
+        in_time = [contact for contact in begun if handed_over[contact.id] - contact.due_at <= _ON_TIME]
         taken = session.scalars(select(Outbound).where(Outbound.external_id.is_not(None))).all()
         escalations = session.scalars(select(Escalation)).all()
         flagged = sum(body == RED_FLAG for _, body in replies)
         return Account(
             patients=len(owned),
             behaviours=dict(Counter(phone.behaviour.value for phone in owned.values())),
-            days=_by_day(due, taken, escalations, began, ends),
+            days=_by_day(due, handed_over, taken, escalations, began, ends),
             contacts_due=len(due),
             on_time=len(in_time),
             later_but_in_time=len(begun) - len(in_time) - len(late),
+            not_handed_over=not_handed_over(session, due, handed_over),
             skipped=dict(Counter(str(contact.skipped_because) for contact in due if contact.state is ContactState.SKIPPED)),
             answered=sum(contact.completed_at is not None for contact in due),
             messages=len(taken),
@@ -102,20 +105,40 @@ def account(owned: dict[str, Phone], replies: list[tuple[str, str]], began: date
         )
 
 
+def first_handed_over(session: Session) -> dict[str, datetime]:
+    """When Twilio took the first words of each contact; a contact of which it took none is left out."""
+    first = select(Outbound.contact_id, func.min(Outbound.sent_at)).where(Outbound.contact_id.is_not(None), Outbound.external_id.is_not(None))
+    return {row[0]: row[1] for row in session.execute(first.group_by(Outbound.contact_id)) if row[0] and row[1]}
+
+
+def not_handed_over(session: Session, due: Sequence[Contact], handed_over: Mapping[str, datetime]) -> dict[str, int]:
+    """What became of the first words that were written and that Twilio never took."""
+    missing = {contact.id for contact in due if contact.started_at is not None and contact.id not in handed_over}
+    states = {row[0]: row[1] for row in session.execute(select(Outbound.contact_id, Outbound.state).order_by(Outbound.id.desc())) if row[0] in missing}
+    return dict(Counter(str(states.get(each, "unwritten")) for each in missing))
+
+
 def _named(what: str, where: list[str]) -> list[str]:
     return [f"{what}: {len(where)} ({', '.join(where[:_WORTH_NAMING])})"] if where else []
 
 
-def _by_day(due: Sequence[Contact], taken: Sequence[Outbound], escalations: Sequence[Escalation], began: datetime, ends: datetime) -> list[Day]:
+def _by_day(
+    due: Sequence[Contact],
+    handed_over: Mapping[str, datetime],
+    taken: Sequence[Outbound],
+    escalations: Sequence[Escalation],
+    began: datetime,
+    ends: datetime,
+) -> list[Day]:
     days = [Day(day=day) for day in range((ends - began).days + 1)]
 
     def on(moment: datetime) -> Day:
         return days[min(max((moment - began).days, 0), len(days) - 1)]
 
     for contact in due:
-        if contact.started_at is not None:
-            on(contact.started_at).begun += 1
-            on(contact.started_at).late += contact.started_at - contact.due_at > _ON_TIME
+        if contact.id in handed_over:
+            on(handed_over[contact.id]).begun += 1
+            on(handed_over[contact.id]).late += handed_over[contact.id] - contact.due_at > _ON_TIME
         if contact.completed_at is not None:
             on(contact.completed_at).answered += 1
         if contact.state is ContactState.SKIPPED:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import func, select, update
 
+from aftercare.simulate.account import first_handed_over, not_handed_over
 from care.campaigns.schedule import tick
 from care.campaigns.service import campaign_named, create_campaign, enroll
 from care.clock import ManualClock
@@ -89,6 +90,21 @@ def test_what_twilio_did_not_take_in_the_evening_is_not_sent_in_the_night(clock:
         Sender(phone, clock, NO_DOUBT).run(patient)
     assert phone.held == []
     assert {row.state for row in rows(Outbound)} == {OutboundState.CANCELLED}
+
+
+def test_a_simulation_counts_a_contact_as_begun_once_twilio_has_its_words(clock: ManualClock) -> None:
+    told, untold = add_patient(1), add_patient(2)
+    _tick(NOON)
+    Sender(Phone(), clock).run(told)
+    clock.advance(timedelta(hours=9))
+    late = Phone()
+    Sender(late, clock).run(untold)
+    with transaction() as session:
+        handed_over = first_handed_over(session)
+        lost = not_handed_over(session, session.scalars(select(Contact)).all(), handed_over)
+    assert lost == {"cancelled": 1}
+    assert late.held == []
+    assert {row.id: NOON for row in rows(Contact) if row.patient_id == told and row.started_at} == handed_over
 
 
 ZONES = [
