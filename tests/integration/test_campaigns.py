@@ -363,7 +363,8 @@ def test_who_has_written_is_not_taken_as_silent_while_the_message_waits(clock: M
 def test_a_survey_waits_for_an_unanswered_check_in_of_which_a_person_is_told(clock: ManualClock) -> None:
     add_patient(1), add_patient(1, anchor=date(2026, 1, 26), campaign="Hips")
     with transaction() as session:
-        session.execute(update(Contact).where(Contact.kind == StepKind.SURVEY).values(next_at=NOON + timedelta(minutes=5)))
+        todays = (Contact.kind == StepKind.SURVEY, Contact.due_at < NOON)
+        session.execute(update(Contact).where(*todays).values(next_at=NOON + timedelta(minutes=5)))
     run_ticks(clock, 2)
     ended = {row.step: row.state for row in rows(Contact) if row.step in ("check_in-1", "survey-35") and row.next_at is None}
     assert ended == {"check_in-1": ContactState.MISSED, "survey-35": ContactState.SKIPPED}
