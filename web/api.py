@@ -1,4 +1,4 @@
-"""The JSON API for programmes: campaigns and enrolment, for programme leads (HTTP Basic)."""
+"""The JSON API (HTTP Basic): campaigns and enrolment for programme leads, a patient's opt-out and number for every user."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from care.campaigns.preview import PreviewedContact, preview, preview_new
 from care.campaigns.service import CampaignInvalid, CampaignNotFound, EnrollmentConflict, campaign_named, create_campaign, enroll
 from care.clock import service_clock
 from care.knowledge.model import StopEvent
-from care.patients.model import NewPatient, Place
+from care.patients.consent import ConsentStatus
+from care.patients.corrections import PhoneConflict, opt_out, set_phone
+from care.patients.model import CheckedPhone, NewPatient, OptOut, Place
 from care.patients.record import PatientNotFound, find_patient
 from care.sessions import check_password
 from care.storage.engine import reading, transaction
-from care.storage.tables import Campaign, Role, User
+from care.storage.tables import Campaign, Patient, Role, User
 
 router = APIRouter(prefix="/api/v1")
 _basic = HTTPBasic(realm="aftercare")
@@ -115,12 +117,26 @@ class ContactPlanned(BaseModel):
     due_at: datetime
 
 
-def programme_lead(given: Annotated[HTTPBasicCredentials, Depends(_basic)]) -> User:
-    """A user with the role `lead`. Raises 401, 403."""
+class ConsentNow(BaseModel):
+    """The consent that now holds; `unknown`: it is asked for with the next check-in."""
+
+    consent: ConsentStatus
+
+
+def signed_in(given: Annotated[HTTPBasicCredentials, Depends(_basic)]) -> User:
+    """A user of either role. Raises 401."""
     with transaction() as session:
         user = check_password(session, given.username, given.password)
     if user is None:
         raise HTTPException(401, "name or password is not right", headers={"WWW-Authenticate": "Basic"})
+    return user
+
+
+AnyUser = Annotated[User, Depends(signed_in)]
+
+
+def programme_lead(user: AnyUser) -> User:
+    """A user with the role `lead`. Raises 401, 403."""
     if user.role is not Role.LEAD:
         raise HTTPException(403, "this needs the role of a programme lead")
     return user
@@ -141,6 +157,18 @@ def _changing(name: str) -> Iterator[tuple[Session, Campaign, datetime]]:
             raise HTTPException(409, str(error)) from error
         except CampaignInvalid as error:
             raise HTTPException(422, str(error)) from error
+
+
+@contextmanager
+def _patient(reference: str) -> Iterator[tuple[Session, Patient]]:
+    """A transaction on the patient. Raises 404, 409."""
+    with transaction() as session:
+        try:
+            yield session, find_patient(session, reference)
+        except PatientNotFound as error:
+            raise HTTPException(404, str(error)) from error
+        except PhoneConflict as error:
+            raise HTTPException(409, str(error)) from error
 
 
 @router.get("/campaigns", dependencies=[Depends(programme_lead)])
@@ -222,12 +250,23 @@ def move_patient(name: str, reference: str, to: Anchor, lead: Lead) -> Contacts:
 @router.post("/patients/{reference}/place")
 def relocate_patient(reference: str, place: Place, lead: Lead) -> Contacts:
     """The patient is in another time zone or state: plans again what is still to come, in every campaign."""
-    with transaction() as session:
-        try:
-            patient = find_patient(session, reference)
-        except PatientNotFound as error:
-            raise HTTPException(404, str(error)) from error
+    with _patient(reference) as (session, patient):
         return Contacts(contacts=operation.relocate(session, patient, place, f"user:{lead.id}", service_clock().now()))
+
+
+@router.post("/patients/{reference}/opt-out")
+def opt_patient_out(reference: str, wish: OptOut, user: AnyUser) -> ConsentNow:
+    """The patient asked a person for no more messages: ends them all."""
+    with _patient(reference) as (session, patient):
+        opt_out(session, patient, wish, actor=f"user:{user.id}", at=service_clock().now())
+    return ConsentNow(consent="revoked")
+
+
+@router.post("/patients/{reference}/phone")
+def correct_phone(reference: str, checked: CheckedPhone, user: AnyUser) -> ConsentNow:
+    """The patient's number, as a person checked it: another one, or the one on record that was in doubt."""
+    with _patient(reference) as (session, patient):
+        return ConsentNow(consent=set_phone(session, patient, checked.phone, actor=f"user:{user.id}", at=service_clock().now()))
 
 
 @router.post("/campaigns/{name}/patients/{reference}/end")

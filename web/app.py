@@ -24,7 +24,7 @@ from care.redflags import make_ready
 from care.settings import settings
 from web import api, chat, health, sms
 from web.bell import ready_bell
-from web.console import campaigns
+from web.console import campaigns, patients
 from web.console import routes as console
 from web.console.page import PROBLEMS, SignedOut, problem_page
 
@@ -87,7 +87,7 @@ def _pages() -> FastAPI:
     app.mount("/static", StaticFiles(directory=chat.STATIC), name="static")
     if origins := settings().embedding_origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_credentials=True, allow_methods=["GET", "POST"], allow_headers=["Content-Type"])
-    for module in (health, chat, api, console, campaigns):
+    for module in (health, chat, api, console, campaigns, patients):
         app.include_router(module.router)
 
     @app.exception_handler(RequestValidationError)

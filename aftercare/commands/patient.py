@@ -1,24 +1,29 @@
-"""`aftercare patient`: hand over or erase all that is kept of one patient, or follow the patient to another time zone."""
+"""`aftercare patient`: hand over or erase all that is kept of one patient, follow the patient to another time zone or number, end the messages."""
 
 from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import redis
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
+from sqlalchemy.orm import Session
 
 from aftercare.failure import CommandFailed
 from care.campaigns import operation
 from care.clock import service_clock
-from care.patients.model import Place
+from care.patients.corrections import PhoneConflict, opt_out, set_phone
+from care.patients.model import CheckedPhone, OptOut, Place, Way
 from care.patients.record import PatientBusy, PatientNotFound, erase_patient, export_patient, find_patient
 from care.settings import settings
 from care.storage.engine import transaction
+from care.storage.tables import Patient
 
 app = typer.Typer(no_args_is_help=True, help="One patient's record.")
 _out = Console()
@@ -62,16 +67,51 @@ def relocate(
     state: Annotated[str | None, typer.Option(help="Two letters of the US state, whose quiet hours then hold as well.")] = None,
 ) -> None:
     """Plan what is still to come by the hours of where the patient now is."""
+    place = _checked(Place, timezone=timezone, state=state)
+    with _patient(reference) as (session, patient):
+        planned = operation.relocate(session, patient, place, _actor(), service_clock().now())
+    _out.print(f"{planned} contacts are planned by the hours of {place.timezone}")
+
+
+@app.command("opt-out")
+def opt_patient_out(
+    reference: str,
+    way: Annotated[Way, typer.Option(help="How the patient said so.")],
+    words: Annotated[str, typer.Option(help="What the patient said, as nearly as can be.")],
+) -> None:
+    """End all messages, as the patient asked."""
+    wish = _checked(OptOut, way=way, words=words)
+    with _patient(reference) as (session, patient):
+        opt_out(session, patient, wish, actor=_actor(), at=service_clock().now())
+    _out.print("no more messages are sent; START from the patient's phone brings them back")
+
+
+@app.command()
+def phone(reference: str, number: Annotated[str, typer.Argument(help="The number that a person checked to be the patient's, such as +15551234567.")]) -> None:
+    """Correct the number, or confirm the one on record that was said to be somebody else's."""
+    checked = _checked(CheckedPhone, phone=number)
+    with _patient(reference) as (session, patient):
+        consent = set_phone(session, patient, checked.phone, actor=_actor(), at=service_clock().now())
+    _out.print({"unknown": "consent is asked for with the next check-in", "revoked": "the patient's opt-out stays until START"}.get(consent, "confirmed"))
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _checked(model: type[Model], **given: object) -> Model:
     try:
-        place = Place.model_validate({"timezone": timezone, "state": state})
+        return model.model_validate(given)
     except ValidationError as error:
         raise CommandFailed("; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())) from error
+
+
+@contextmanager
+def _patient(reference: str) -> Iterator[tuple[Session, Patient]]:
     with transaction() as session:
         try:
-            planned = operation.relocate(session, find_patient(session, reference), place, _actor(), service_clock().now())
-        except PatientNotFound as error:
+            yield session, find_patient(session, reference)
+        except (PatientNotFound, PhoneConflict) as error:
             raise CommandFailed(str(error)) from error
-    _out.print(f"{planned} contacts are planned by the hours of {place.timezone}")
 
 
 def _forget_dialogue(patient_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -15,6 +15,7 @@ from care.storage.tables import Consent
 ConsentStatus = Literal["unknown", "granted", "revoked"]
 WRONG_NUMBER, NUMBER_CHECKED = "wrong_number", "number_checked"
 """The sources of what is known of whose number it is."""
+BY_STAFF = "staff"
 _STATUS: dict[bool | None, ConsentStatus] = {True: "granted", False: "revoked", None: "unknown"}
 
 
@@ -28,6 +29,11 @@ def consent_statuses(session: Session, patient_ids: Collection[str]) -> dict[str
     newest = select(func.max(Consent.id)).where(Consent.patient_id.in_(patient_ids)).group_by(Consent.patient_id)
     rows = session.execute(select(Consent.patient_id, Consent.granted).where(Consent.id.in_(newest)))
     return {row[0]: _STATUS[row[1]] for row in rows}
+
+
+def consent_history(session: Session, patient_id: str) -> Sequence[Consent]:
+    """What was said of it, the newest first."""
+    return session.scalars(select(Consent).where(Consent.patient_id == patient_id).order_by(Consent.id.desc())).all()
 
 
 def number_in_doubt(session: Session, patient_id: str) -> bool:

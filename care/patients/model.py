@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from enum import StrEnum
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -33,6 +34,7 @@ def _known_zone(value: str) -> str:
     return value
 
 
+Phone = Annotated[str, AfterValidator(normalise_phone)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 State = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
 
@@ -46,6 +48,33 @@ class Place(BaseModel):
     state: State | None = None
 
 
+class Way(StrEnum):
+    """How a patient reached a person of the clinic."""
+
+    PHONE = "phone"
+    IN_PERSON = "in_person"
+    EMAIL = "email"
+    MAIL = "mail"
+    OTHER = "other"
+
+
+class OptOut(BaseModel):
+    """A wish to get no more messages, as a person heard or read it."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    way: Way
+    words: str = Field(min_length=1, max_length=1000, description="What the patient said, as nearly as can be.")
+
+
+class CheckedPhone(BaseModel):
+    """The number that a person checked to be the patient's."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    phone: Phone
+
+
 class NewPatient(BaseModel):
     """A patient and the date that follow-up counts from (the discharge)."""
 
@@ -53,7 +82,7 @@ class NewPatient(BaseModel):
 
     reference: str = Field(min_length=1, max_length=64, description="The clinic's own identifier of the patient.")
     name: str = Field(min_length=1, max_length=120)
-    phone: str
+    phone: Phone
     date_of_birth: date
     timezone: Zone = Field(default_factory=lambda: settings().site_timezone, description="IANA name; without one the site's.")
     state: State | None = Field(None, description="Two letters of a US state, whose quiet hours then hold as well.")
@@ -61,11 +90,6 @@ class NewPatient(BaseModel):
     language: str = Field("en", pattern="^(en|es|zh)$")
     sex: str | None = Field(None, pattern="^(female|male|other)$")
     anchor: date = Field(description="The discharge or visit; day 0 of the protocol.")
-
-    @field_validator("phone")
-    @classmethod
-    def _e164(cls, value: str) -> str:
-        return normalise_phone(value)
 
     @field_validator("date_of_birth")
     @classmethod

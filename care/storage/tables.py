@@ -34,7 +34,7 @@ class InboundState(StrEnum):
 
 
 class OutboundState(StrEnum):
-    """pending -> sending -> accepted -> sent -> delivered | undelivered | failed; sending -> unknown -> reconciled; pending -> cancelled."""
+    """pending -> sending -> accepted -> sent -> delivered | undelivered | failed; sending -> unknown -> reconciled; pending | unknown -> cancelled."""
 
     PENDING = "pending"
     SENDING = "sending"

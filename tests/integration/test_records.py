@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import func, select, text
 from typer.testing import CliRunner
 
 from aftercare.commands.patient import app
 from aftercare.failure import CommandFailed
 from care import keys as key_module
+from care.acuity import Acuity
 from care.audit import verify
+from care.campaigns.schedule import tick
+from care.clock import ManualClock
 from care.keys import ensure_keys, key_file, keys
 from care.messages.acceptance import accept
 from care.messages.inbox import Incoming
+from care.patients.consent import consent_status
+from care.patients.corrections import opt_out, set_phone
+from care.patients.model import OptOut, Way
 from care.patients.record import find_patient
+from care.sessions import add_user
 from care.settings import settings
 from care.storage import rotation
 from care.storage.crypto import FieldUndecryptable, decrypt
 from care.storage.engine import reading, transaction
-from care.storage.tables import AuditEntry, Channel, Consent, Escalation, Inbound, Patient
+from care.storage.tables import AuditEntry, Channel, Consent, Escalation, Inbound, Outbound, OutboundState, Patient, Role
 from tests.conftest import NOON, add_patient
+from tests.integration.parties import Echo, rows, runner
+from web.app import create_app
 
 pytestmark = pytest.mark.usefixtures("database")
 WORDS = "the stitches look a bit wet today"
@@ -75,6 +87,142 @@ def test_an_erased_patient_leaves_no_words_and_the_audit_chain_whole() -> None:
         assert verify(session) is None
     with pytest.raises(CommandFailed, match="no patient has the reference"):
         CliRunner().invoke(app, ["erase", "ref-1", "--yes"], catch_exceptions=False)
+
+
+@pytest.fixture
+def nurse() -> Iterator[TestClient]:
+    """A coordinator's browser, signed in to the console and with the name and password for the API."""
+    with transaction() as session:
+        add_user(session, "nurse", "a long password", Role.COORDINATOR, NOON)
+    with TestClient(create_app(), follow_redirects=False) as browser:
+        assert browser.post("/console/login", data={"username": "nurse", "password": "a long password"}).status_code == 303
+        browser.auth = ("nurse", "a long password")
+        yield browser
+
+
+def token(browser: TestClient) -> str:
+    found = re.search(r'name="csrf" value="(\w+)"', browser.get("/console/patients").text)
+    assert found
+    return found[1]
+
+
+def by_command(_browser: TestClient, what: str, **given: str) -> int:
+    arguments = [f"--{name}={value}" if what == "opt-out" else value for name, value in given.items()]
+    return CliRunner().invoke(app, [what, "ref-1", *arguments]).exit_code
+
+
+def by_api(browser: TestClient, what: str, **given: str) -> int:
+    return browser.post(f"/api/v1/patients/ref-1/{what}", json=given).status_code
+
+
+def by_console(browser: TestClient, what: str, **given: str) -> int:
+    return browser.post(f"/console/patients/{what}", data={"csrf": token(browser), "reference": "ref-1", **given}).status_code
+
+
+EVERY_WAY = pytest.mark.parametrize(("act", "done", "refused"), [(by_command, 0, 1), (by_api, 200, 409), (by_console, 303, 409)])
+
+
+@EVERY_WAY
+def test_an_opt_out_that_a_person_heard_is_kept_and_holds(act: Callable[..., int], done: int, refused: int, nurse: TestClient, clock: ManualClock) -> None:
+    patient = add_patient(1)
+    assert act(nurse, "opt-out", way="phone", words="she wants no more texts") == done
+    newest = rows(Consent)[-1]
+    assert (newest.granted, newest.channel, newest.words, newest.source) == (False, "phone", "she wants no more texts", "staff")
+    assert [each.actor.split(":")[0] for each in rows(AuditEntry) if each.action == "consent_revoked"] == ["cli" if act is by_command else "user"]
+    with transaction() as session:
+        tick(session, NOON)
+    assert rows(Outbound) == []
+    write(patient, "START", 1)
+    with reading() as session:
+        assert consent_status(session, patient) == "granted"
+
+
+@EVERY_WAY
+def test_a_corrected_number_is_asked_for_consent_before_anything_else(
+    act: Callable[..., int], done: int, refused: int, nurse: TestClient, clock: ManualClock
+) -> None:
+    patient = add_patient(1)
+    add_patient(2)
+    with transaction() as session:
+        tick(session, NOON)  # health questions that wait to be sent to the former number
+        session.get_one(Patient, patient).number_problem = 30005
+    assert act(nurse, "phone", phone="+15550100002") == refused  # another patient's
+    assert act(nurse, "phone", phone="+15550109999") == done
+    assert act(nurse, "phone", phone="+15550109999") == refused  # it is on record already
+    with reading() as session:
+        changed = session.get_one(Patient, patient)
+        assert (changed.phone, changed.number_problem, consent_status(session, patient)) == ("+15550109999", None, "unknown")
+        assert verify(session) is None
+    assert "phone_changed" in {each.action for each in rows(AuditEntry)}
+    clock.advance(timedelta(days=3))
+    with transaction() as session:
+        tick(session, clock.now())
+    to_patient = [row for row in rows(Outbound) if row.patient_id == patient]
+    assert next(row.key for row in to_patient if row.state is not OutboundState.CANCELLED) in ("consent_request", "consent_needed")
+    assert {row.state for row in to_patient if row.key.startswith("question")} == {OutboundState.CANCELLED}
+    text = Incoming(channel=Channel.SMS, external_id="SM1", phone="+15550109999", body="crushing chest pain", received_at=NOON)
+    with transaction() as session:
+        accepted = accept(session, text)
+    assert accepted is not None
+    assert accepted.patient_id == patient
+
+
+@EVERY_WAY
+def test_a_number_in_doubt_is_freed_by_a_person_alone(act: Callable[..., int], done: int, refused: int, nurse: TestClient, clock: ManualClock) -> None:
+    patient = add_patient(1)
+    write(patient, "you have the wrong number", 1)
+    write(patient, "START", 2)
+    with reading() as session:
+        assert consent_status(session, patient) == "revoked"
+    assert "somebody else" in nurse.get("/console/patients?reference=ref-1").text
+    assert act(nurse, "phone", phone="+15550100001") == done
+    with reading() as session:
+        assert consent_status(session, patient) == "unknown"
+    write(patient, "START", 3)
+    with reading() as session:
+        assert consent_status(session, patient) == "granted"
+
+
+@pytest.mark.parametrize("words", ["STOP", "wrong number"])
+def test_a_new_number_brings_back_nobody_who_opted_out(words: str) -> None:
+    patient = add_patient(1)
+    write(patient, words, 1)
+    with transaction() as session:
+        person = session.get_one(Patient, patient)
+        if words == "wrong number":  # a stranger said so, and the patient phoned
+            opt_out(session, person, OptOut(way=Way.PHONE, words="no more"), actor="user:u1", at=NOON)
+        assert set_phone(session, person, "+15550109999", actor="user:u1", at=NOON) == "revoked"
+
+
+@pytest.mark.parametrize("days_before", [0, 3])
+def test_who_was_asked_at_a_former_number_is_asked_again_at_the_new_one(days_before: int, clock: ManualClock) -> None:
+    """By the dialogue where the check-in is still open, else with the next one; never a question about health."""
+    patient = add_patient(1, consent=False)
+    dialogue = Echo()
+
+    def days(number: int) -> None:
+        for _ in range(number * 2 + 1):
+            with transaction() as session:
+                tick(session, clock.now())
+            runner(dialogue, clock).run(patient)
+            clock.advance(timedelta(hours=12))
+
+    days(days_before)
+    with transaction() as session:
+        set_phone(session, session.get_one(Patient, patient), "+15550109999", actor="user:u1", at=clock.now())
+    days(7)
+    asked = [row.key for row in rows(Outbound)].count("consent_request") + dialogue.heard.count("<ask_consent>")
+    assert asked == 2
+    assert not [row.key for row in rows(Outbound) if row.key.startswith("question")]
+
+
+def test_a_warning_that_waited_for_the_former_number_is_told_to_a_person() -> None:
+    patient = add_patient(1)
+    write(patient, "crushing chest pain", 1)
+    with transaction() as session:
+        set_phone(session, session.get_one(Patient, patient), "+15550109999", actor="user:u1", at=NOON)
+    assert [row.state for row in rows(Outbound)] == [OutboundState.CANCELLED]
+    assert [(row.reason, row.acuity) for row in rows(Escalation)] == [("red_flag", Acuity.EMERGENCY), ("not_sent", Acuity.URGENT)]
 
 
 def test_a_patient_with_an_open_escalation_is_not_erased() -> None:

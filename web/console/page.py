@@ -12,6 +12,8 @@ from fastapi.templating import Jinja2Templates
 
 from care.campaigns.service import CampaignInvalid, CampaignNotFound, EnrollmentConflict
 from care.escalations.service import EscalationConflict, EscalationNotFound
+from care.patients.corrections import PhoneConflict
+from care.patients.record import PatientNotFound
 from care.sessions import csrf_token, session_subject, touch
 from care.storage.engine import transaction
 from care.storage.tables import Role, SessionKind, User
@@ -74,6 +76,8 @@ PROBLEMS: dict[type[Exception], int] = {
     CampaignInvalid: 422,
     CampaignNotFound: 404,
     EnrollmentConflict: 409,
+    PatientNotFound: 404,
+    PhoneConflict: 409,
 }
 """What an act may run into, with the status of the page that says so."""
 
