@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from care.messages.keywords import Keyword, keyword
 
 STOPS = [
+    "Please remove me from all future messages", "I want these messages to stop", "make these texts stop", "please cancel my text messages", "Stop bothering me",
+    "ya no me manden nada", "no me interesa recibir mensajes", "quiero que dejen de mandarme mensajes", "把我的号码删掉", "别再联系我了", "不要再给我发消息了",
     "stop", "STOP.", " Stop ", "STOPALL", "Stop!!", "ARRET", "CANCEL", "quit", "please stop texting me", "remove me from this list", "leave me alone",
     "quit sending me messages", "take my number off your list please", "dont text me again", "no more texts", "I want to opt out", "no me escriban mas",
     "停止", "退订", "stop please", "please stop", "Please, STOP!", "STOP MESSAGES", "stop texting", "stop texting me", "pls stop txting me", "stop all",
@@ -44,6 +46,8 @@ WRONG_NUMBERS = [
     "your texting the wrong person",
 ]  # fmt: skip
 OTHERS = [
+    "thanks for the messages, no more questions", "stop questions", "停了", "血停了", "停止了", "just call me", "do i need to stop texting you", "please stop this pain",
+    "my doctor said quit the aspirin", "no quiero molestarlos con mensajes", "no tengo mas preguntas", "不用了谢谢", "我要取消明天的预约",
     "should I stop taking my pills?", "stop taking my pills?", "should I stop texting and driving lol", "can you take me off the waiting list",
     "the bleeding will not stop", "I want this pain to end", "help me understand the pills", "stop sending the blue pills", "start of the week is fine",
     "yes", "the infection is gone", "when do I stop the drops", "it hurts when I quit moving", "the bleeding won't stop", "should I stop the pills",
