@@ -91,7 +91,7 @@ def _ours(numbers: range) -> float:
 
 
 def _bare(number: int) -> float:
-    body, before, began = scripted("consent_request"), taken(), time.monotonic()
+    body, before, began = scripted("consent_request", first_name="Pat"), taken(), time.monotonic()
     for each in range(number):
         bare.send.delay(phone(each), body)
     return seconds_until_taken(before + number, began)

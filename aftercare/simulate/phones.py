@@ -111,4 +111,4 @@ def phones(number: int, seed: int) -> dict[str, Phone]:
 
 def _requests() -> tuple[str, str]:
     """The two ways in which consent is asked for."""
-    return scripted("consent_request"), scripted("consent_needed", first_name="Pat")
+    return scripted("consent_request", first_name="Pat"), scripted("consent_needed", first_name="Pat")

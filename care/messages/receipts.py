@@ -122,6 +122,8 @@ def _not_delivered(session: Session, row: Outbound, how: Handling, at: datetime)
             return
     if how.kind is ErrorClass.DEAD_NUMBER:
         session.get_one(Patient, row.patient_id).number_problem = row.error_code
+    if how.kind is ErrorClass.OPTED_OUT and row.compliance:  # the confirmation of an opt-out that the carrier has confirmed
+        return
     if how.kind is ErrorClass.OPTED_OUT:
         record_consent(session, row.patient_id, granted=False, channel="sms", words="", source="carrier", at=at)
     acuity = Acuity.URGENT if row.safety else Acuity.ROUTINE

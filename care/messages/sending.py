@@ -329,6 +329,9 @@ class Sender:
         patient = session.get_one(Patient, row.patient_id)
         if how.kind is ErrorClass.DEAD_NUMBER:
             patient.number_problem = code
+        if how.kind is ErrorClass.OPTED_OUT and row.compliance:  # the confirmation of an opt-out that the carrier has confirmed
+            row.state = OutboundState.FAILED
+            return
         if how.kind is ErrorClass.OPTED_OUT:
             record_consent(session, row.patient_id, granted=False, channel="sms", words="", source="carrier", at=self._clock.now())
         self._give_up(session, row)

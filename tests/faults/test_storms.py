@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
@@ -82,7 +82,8 @@ def held(service: Service, name: str) -> Iterator[None]:
         yield
     finally:
         for each in members:
-            each.resume()
+            with suppress(psutil.NoSuchProcess):  # the supervisor ended it meanwhile
+                each.resume()
 
 
 def not_ready(service: Service) -> set[str]:
@@ -192,12 +193,18 @@ def test_r07_three_beats_and_their_death(storm: Service) -> None:
     assert storm.sql(f"SELECT count(*), count(DISTINCT patient_id) FROM outbound WHERE {whose}") == [(200, 200)]
 
 
+def test_r07_a_scheduler_that_stands_still_is_seen(storm: Service) -> None:
+    with held(storm, "beat"):
+        until(lambda: "beat" in not_ready(storm), 90)
+    until(lambda: "beat" not in not_ready(storm), 90)
+
+
 def test_r10_redis_emptied(storm: Service, tmp_path: Path) -> None:
     cohort = Cohort(storm, 30, tmp_path)
     with again_and_again(lambda: broker(storm).flushall(), 20, every_s=3):
-        cohort.write(small_talk(cohort, 300))
-    cohort.settle(240)
-    cohort.check(300)
+        cohort.write(small_talk(cohort, 1000))
+    cohort.settle(600)
+    cohort.check(1000)
 
 
 def test_r14_webhooks_that_never_came(storm: Service, tmp_path: Path) -> None:
@@ -210,6 +217,20 @@ def test_r14_webhooks_that_never_came(storm: Service, tmp_path: Path) -> None:
     assert cohort.count("escalations", "reason = 'red_flag'") == 3
     cohort.settle()
     cohort.check(30)
+
+
+@pytest.mark.parametrize("seconds", [10, 60])
+def test_r14_the_web_process_stands_still(storm: Service, tmp_path: Path, seconds: int) -> None:
+    """Hours of it are in tests/integration/test_poller.py."""
+    cohort = Cohort(storm, 10, tmp_path)
+    with held(storm, "web"):
+        for number, phone in enumerate(cohort.phones):
+            storm.text(phone, RED_FLAG if number == 0 else "thanks")
+        time.sleep(seconds)
+    until(lambda: cohort.count("inbound") == 10, 120)
+    cohort.settle()
+    assert cohort.count("escalations", "reason = 'red_flag'") == 1
+    cohort.check(10)
 
 
 def test_r15_webhooks_delivered_up_to_five_times_at_once(storm: Service, tmp_path: Path) -> None:
@@ -265,7 +286,7 @@ def test_r18_no_number_sends_faster_than_twilio_passes_on(tmp_path: Path) -> Non
         sent = "SELECT count(*) FROM messages WHERE direction = 'outbound-api'"
         until(lambda: int(str(ledger(service, sent)[0][0])) > 200, 120)
         for number in range(5):
-            assert webhook(service, RED_FLAG, phone_of_cohort(number)).status_code == 200
+            service.text(phone_of_cohort(number), RED_FLAG)
         until(lambda: service.sql("SELECT count(*) FROM outbound WHERE state <> 'delivered'") == [(0,)], 900)
         rows = ledger(service, "SELECT sender, body, created FROM messages WHERE direction = 'outbound-api' ORDER BY seq")
     places = [place for place, (_, body, _) in enumerate(rows) if "911" in str(body) and "Call 911" in str(body)]
@@ -280,7 +301,7 @@ def test_r18_no_number_sends_faster_than_twilio_passes_on(tmp_path: Path) -> Non
 
 
 def test_r20_no_message_after_a_stop(storm: Service, tmp_path: Path) -> None:
-    cohort, chance = Cohort(storm, 50, tmp_path), random.Random(20)
+    cohort, chance = Cohort(storm, 70, tmp_path), random.Random(20)
     talk = [(phone, words) for phone in cohort.phones for words in ["thanks", "is it ok to shower?"] * chance.randint(1, 2)]
     chance.shuffle(talk)
     for phone in cohort.phones:
@@ -292,8 +313,8 @@ def test_r20_no_message_after_a_stop(storm: Service, tmp_path: Path) -> None:
         f" ON c.patient_id = o.patient_id WHERE o.external_id IS NOT NULL AND NOT o.compliance AND o.sent_at > c.at AND o.{cohort.ours}"
     )
     assert storm.sql(query) == []
-    assert cohort.count("consents", "NOT granted") == 50
-    assert cohort.count("outbound", "key = 'stop_confirmed'") == 50
+    assert cohort.count("consents", "NOT granted") == 70
+    assert cohort.count("outbound", "key = 'stop_confirmed'") == 70
 
 
 def test_r21_red_flags_of_patients_who_opted_out(storm: Service, tmp_path: Path) -> None:

@@ -98,6 +98,14 @@ def test_a_refusal_for_good_is_told_to_a_person_and_not_tried_again(clock: Manua
     assert (rows(Patient)[0].number_problem == code) == marked
 
 
+def test_a_confirmation_that_the_carrier_has_sent_already_calls_nobody(clock: ManualClock) -> None:
+    patient = add_patient()
+    text_in(patient, "STOP")
+    Sender(refusing(21610), clock).run(patient)
+    assert [row.state for row in rows(Outbound)] == [OutboundState.FAILED]
+    assert rows(Escalation) == []
+
+
 def test_a_number_that_takes_no_sms_is_not_written_to_again(clock: ManualClock) -> None:
     patient = add_patient()
     _one_reply(patient, clock)
