@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -70,14 +71,30 @@ def shared_postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database at the newest revision, of which each test has a copy: the migrations take longer than most tests."""
+    file = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AFTERCARE_DATABASE_URL", f"sqlite:///{file}")
+        _forget()
+        storage.migrate(settings())
+        storage.engine().dispose()  # the last connection leaves all in one file
+    _forget()
+    return file
+
+
 @pytest.fixture(params=_databases())
 def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty database at the newest revision; its URL."""
-    url = str(request.getfixturevalue("shared_postgres")) if request.param == "postgresql" else f"sqlite:///{tmp_path / 'test.db'}"
+    if request.param == "postgresql":
+        url = str(request.getfixturevalue("shared_postgres"))
+    else:
+        url = f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_sqlite'), tmp_path / 'test.db')}"
     monkeypatch.setenv("AFTERCARE_DATABASE_URL", url)
     _forget()
-    storage.migrate(settings())
     if request.param == "postgresql":
+        storage.migrate(settings())
         _empty()
     yield url
     storage.engine().dispose()

@@ -85,7 +85,7 @@ def test_from_a_discharge_to_a_resolved_escalation(service: Service, browser: Br
     given = {"reference": "x1", "name": "Xan Example", "phone": phone, "date-of-birth": "1960-01-01", "anchor": str(yesterday), "timezone": zone}
     done = service.run("campaign", "enroll", "Discharges", *[part for name, value in given.items() for part in (f"--{name}", value)])
     assert done.returncode == 0, done.stderr
-    service.wait_for(phone, "Reply YES to agree")
+    service.wait_for(phone, "reply YES to agree")
     service.text(phone, "yes")
     service.wait_for(phone, "How bad is your pain")
     service.text(phone, "about a 3")

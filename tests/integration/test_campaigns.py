@@ -456,7 +456,7 @@ def test_the_preview_says_what_is_then_sent(clock: ManualClock) -> None:
     with transaction() as session:
         told = list(preview(session, campaign_named(session, "Knees")))
     assert [each.step for each in told] == [row.step for row in planned()]
-    assert "Reply YES to agree" in told[0].texts[0]
+    assert "reply YES to agree" in told[0].texts[0]
     assert told[0].segments >= 2
     assert all(each.price == pytest.approx(each.segments * 0.0113) for each in told)
     assert all("09:" <= each.local[-5:] < "20:" for each in told)

@@ -153,7 +153,7 @@ def test_a_lead_enrolls_from_a_file_after_seeing_what_will_be_sent(console: Test
     checked = console.post(f"{address}/roster", data={"csrf": _token(page)}, files={"roster": ("cohort.csv", "\n".join(rows), "text/csv")}).text
     assert "line 3: name" in checked
     assert "<strong>1 patient</strong>" in checked
-    assert "Reply YES to agree" in checked
+    assert "reply YES to agree" in checked
     assert "<dt>Patients</dt><dd>0</dd>" in console.get(address).text
     enrolled = console.post(f"{address}/enroll", data={"csrf": _token(checked), "text": "\n".join(rows)}).text
     assert "1 patient enrolled; left out: line 3 (name)" in enrolled

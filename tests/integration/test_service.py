@@ -71,7 +71,7 @@ def chat(service: Service, phone: str, born: str) -> Iterator[httpx.Client]:
 
 
 def test_a_check_in_by_sms_runs_on_the_real_engines(service: Service) -> None:
-    service.wait_for(TOM, "Reply YES to agree")
+    service.wait_for(TOM, "reply YES to agree")
     service.text(TOM, "yes")
     service.wait_for(TOM, "How bad is your pain")
     service.text(TOM, "about a 4 I guess")
@@ -91,7 +91,7 @@ def test_a_check_in_by_sms_runs_on_the_real_engines(service: Service) -> None:
 
 
 def test_a_red_flag_is_answered_at_once_and_put_before_a_person(service: Service) -> None:
-    service.wait_for(MEI, "Reply YES")
+    service.wait_for(MEI, "reply YES")
     service.text(MEI, "my chest feels tight and I cant breathe")
     service.wait_for(MEI, "Call 911 now")
     assert service.sql(f"SELECT count(*) FROM escalations WHERE reason = 'red_flag' AND acuity = 'emergency' AND patient_id IN ({_of('demo-3')})") == [(1,)]
