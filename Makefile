@@ -74,9 +74,21 @@ fmt: $(ENVS)/dev/.ready ## format the code
 	$(DEV)/ruff format .
 	$(DEV)/ruff check --fix-only --exit-zero .
 
+# Two lanes side by side: tests of the whole service mostly wait, the others mostly compute.
+SERVICE_TESTS := tests/browser tests/faults tests/integration/test_service.py tests/integration/test_stories.py
+PYTEST := $(DEV)/python -m pytest -m "not slow" $(ARGS)
+
 .PHONY: test
 test: dev lint ## set up and pass every test but the slow ones
-	$(DEV)/python -m pytest -m "not slow" $(ARGS)
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-service test-parts
+
+.PHONY: test-service
+test-service:
+	$(PYTEST) $(SERVICE_TESTS) || [ $$? -eq 5 ]
+
+.PHONY: test-parts
+test-parts:
+	$(PYTEST) tests $(SERVICE_TESTS:%=--ignore=%) || [ $$? -eq 5 ]
 
 .PHONY: test-slow
 test-slow: dev ## fault storms and long runs

@@ -186,7 +186,7 @@ def folder(tmp_path: Path) -> Path:
             "advice/recovery.yaml",
             "[knee_replacement,",
             "[knee_replacment,",
-            ["advice/recovery.yaml", "line 9", "ice_knee", "field protocols", "'knee_replacment'", "no protocol"],
+            ["advice/recovery.yaml", "line ", "ice_knee", "field protocols", "'knee_replacment'", "no protocol"],
         ),
         ("advice/recovery.yaml", "not_for: [", "not_for: [feaver, ", ["advice/recovery.yaml", "line ", "field not_for", "'feaver'", "correct its spelling"]),
         ("protocols/copd.yaml", "cough: [0, 30]", "cough: [60]", ["protocols/copd.yaml", "line 17", "entry copd", "field expected.cough"]),
