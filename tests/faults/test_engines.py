@@ -63,6 +63,9 @@ class Engines:
                 os.kill(pid, signal.SIGCONT)
 
 
+FAULTS = ["error", pytest.param("garbage", marks=pytest.mark.slow), pytest.param("empty", marks=pytest.mark.slow), "hang"]
+
+
 @pytest.fixture(scope="module")
 def engines(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     nlu, vllm = FaultProxy(service.url("NLU")), FaultProxy(service.url("VLLM"))
@@ -91,7 +94,7 @@ def _answered_safely_then_normally(engines: Engines, phone: str) -> None:
     assert engines.service.sql(f"SELECT 1 FROM inbound WHERE state != 'handled' AND {where}") == []
 
 
-@pytest.mark.parametrize("fault", ["error", "garbage", "empty", "hang"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_an_encoder_that_fails(engines: Engines, fault: str) -> None:
     phone = engines.patient()
     with engines.nlu.failing(fault):
@@ -120,7 +123,7 @@ def test_a_dialogue_that_is_gone(engines: Engines, name: str) -> None:
     assert engines.service.sql(f"SELECT state FROM inbound WHERE {where} ORDER BY id DESC LIMIT 1") == [("handled",)]
 
 
-@pytest.mark.parametrize("fault", ["error", "garbage", "empty", "hang"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_model_that_fails_leaves_rules_encoder_and_a_person(engines: Engines, fault: str) -> None:
     phone = engines.patient()
     with engines.vllm.failing(fault):
