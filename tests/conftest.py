@@ -45,8 +45,9 @@ EVAL = Path(os.environ.get("AFTERCARE_EVAL_DIR", Path(__file__).parents[2] / "sh
 NOON = datetime(2026, 3, 2, 17, 0, tzinfo=UTC)  # noon in New York
 
 
-def _databases() -> list[str]:
-    return ["sqlite", "postgresql"] if os.environ.get("AFTERCARE_TEST_POSTGRES") else ["sqlite"]
+def _databases() -> list[Any]:
+    """PostgreSQL where one is given, and SQLite then among the slow tests: both together take longer than `make test` may."""
+    return [pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"] if os.environ.get("AFTERCARE_TEST_POSTGRES") else ["sqlite"]
 
 
 @contextmanager
