@@ -318,7 +318,7 @@ def test_a_contact_for_which_an_evening_has_no_room_says_so(clock: ManualClock) 
 
 def test_a_reminder_keeps_apart_from_what_another_campaign_says(clock: ManualClock) -> None:
     _two_campaigns_in_the_evening(18, 9)
-    run_ticks(clock, 9, every=timedelta(minutes=10))
+    run_ticks(clock, 9, every=timedelta(minutes=30))
     said = sorted({(row.created_at, row.key == "reminder") for row in rows(Outbound)})
     near = [one for one, other in pairwise(said) if one[0] != other[0] and other[0] - one[0] < timedelta(hours=3) and (one[1] or other[1])]
     assert sum(reminder for _, reminder in said) >= 3

@@ -432,6 +432,7 @@ def test_the_same_report_gets_the_same_draft(vllm: Served) -> None:
     assert client.draft(asked(), 8) == client.draft(asked(), 8)
 
 
+@pytest.mark.slow  # needs a machine that is not busy
 def test_a_suspected_emergency_overtakes_the_routine_reports_that_wait_in_the_server(vllm: Served) -> None:
     async def order() -> list[str]:
         client, done = VllmDrafter(vllm.url, api_key=vllm.key, gate=Gate(places=64)), []
