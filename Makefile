@@ -74,7 +74,7 @@ fmt: $(ENVS)/dev/.ready ## format the code
 	$(DEV)/ruff format .
 	$(DEV)/ruff check --fix-only --exit-zero .
 
-# Two lanes side by side: tests of the whole service mostly wait, the others mostly compute.
+# Two lanes side by side: tests of the whole service mostly wait, the others mostly compute and give way to them.
 SERVICE_TESTS := tests/browser tests/faults tests/integration/test_service.py tests/integration/test_stories.py
 PYTEST := $(DEV)/python -m pytest -m "not slow" $(ARGS)
 
@@ -88,7 +88,7 @@ test-service:
 
 .PHONY: test-parts
 test-parts:
-	$(PYTEST) tests $(SERVICE_TESTS:%=--ignore=%) || [ $$? -eq 5 ]
+	nice $(PYTEST) tests $(SERVICE_TESTS:%=--ignore=%) || [ $$? -eq 5 ]
 
 .PHONY: test-slow
 test-slow: dev ## fault storms and long runs

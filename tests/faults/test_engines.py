@@ -118,7 +118,7 @@ def test_a_dialogue_that_is_gone(engines: Engines, name: str) -> None:
     for child in reversed(psutil.Process(engines.service.processes()[name]).children(recursive=True)):
         child.kill()
     engines.service.text(phone, "thank you so much")
-    engines.service.wait_for(phone, NORMAL, 60)
+    engines.service.wait_for(phone, NORMAL, 180)
     where = f"patient_id = (SELECT id FROM patients WHERE reference = 'e{int(phone[-4:])}')"
     assert engines.service.sql(f"SELECT state FROM inbound WHERE {where} ORDER BY id DESC LIMIT 1") == [("handled",)]
 
