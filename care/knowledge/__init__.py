@@ -27,6 +27,7 @@ from care.knowledge.model import (
 )
 from care.knowledge.references import Entries, references
 from care.knowledge.rules import SCOPE, WORDS, Rules, RulesInvalid, compile_rules
+from care.knowledge.wishes import WishPatterns
 
 __all__ = ["Knowledge", "KnowledgeInvalid", "knowledge", "load"]
 
@@ -34,6 +35,7 @@ _HERE = Path(__file__).parent
 _TEXTS = TypeAdapter(dict[str, dict[str, str]])
 _WORD_LISTS = TypeAdapter(dict[str, list[str]])
 _SPELLINGS = TypeAdapter(dict[str, str])
+_WISHES = TypeAdapter(WishPatterns)
 _Entry = TypeVar("_Entry", bound=Entry)
 _Read = TypeVar("_Read")
 
@@ -44,6 +46,7 @@ class Knowledge(Entries):
 
     texts: dict[str, dict[str, str]]
     spelling: dict[str, str]
+    wishes: WishPatterns
     rules: Rules
     version: str
 
@@ -82,6 +85,7 @@ def load(folder: Path) -> Knowledge:
         **vars(entries),
         texts=reader.texts("texts.yaml"),
         spelling=reader.file("spelling.yaml", _SPELLINGS)[0],
+        wishes=reader.file("wishes.yaml", _WISHES)[0],
         rules=reader.rules(entries.red_flags),
         version=sha256(b"\x00".join(path.read_bytes() for path in sorted(folder.rglob("*.yaml")))).hexdigest()[:12],
     )

@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
 
-import yaml
-
+from care.knowledge import knowledge
 from care.redflags.normalise import normalise
 
-_WISHES = Path(__file__).parent.parent / "knowledge" / "wishes.yaml"
 _SENTENCE = re.compile(r"[^.!?;\n\u3002\uff01\uff1f\uff1b]+([.!?;\n\u3002\uff01\uff1f\uff1b]*)")
 _REFUSAL = re.compile(r"^\s*(?:no+|nope|不)\s*[,\uff0c]", re.IGNORECASE)
 """A "no" of its own turns nothing round: "no, deje de escribirme"."""
@@ -105,23 +101,16 @@ def _length(text: str) -> int:
 
 @cache
 def _wishes() -> _Wishes:
-    read: dict[str, Any] = yaml.safe_load(_WISHES.read_text(encoding="utf-8"))
-
-    def pattern(*sources: str, around: dict[str, str] | None = None) -> re.Pattern[str]:
-        joined = "|".join(f"(?:{source})" for source in sources)
-        for name, part in read["parts"].items():
-            joined = joined.replace("{" + name + "}", part)
-        return re.compile(f"{around['before']}(?:{joined}){around['after']}" if around else joined)
-
+    read = knowledge().wishes
     return _Wishes(
-        needed=re.compile(read["needed"]),
-        stop_whole=pattern(*read["stop_whole"], around=read["polite"]),
-        stop_within=pattern(*read["stop_within"]),
-        number_whole=pattern(*read["number_whole"], around=read["polite"]),
-        number_within=pattern(*read["number_within"]),
-        unless_before=pattern(*read["unless_before"]),
-        asks=re.compile(read["asks"]),
-        requests=re.compile(read["requests"]),
-        fillers=frozenset(read["fillers"].split()),
-        simplified=str.maketrans(read["traditional"], read["simplified"]),
+        needed=read.compiled(read.needed),
+        stop_whole=read.compiled(*read.stop_whole, alone=True),
+        stop_within=read.compiled(*read.stop_within),
+        number_whole=read.compiled(*read.number_whole, alone=True),
+        number_within=read.compiled(*read.number_within),
+        unless_before=read.compiled(*read.unless_before),
+        asks=read.compiled(read.asks),
+        requests=read.compiled(read.requests),
+        fillers=frozenset(read.fillers.split()),
+        simplified=str.maketrans(read.traditional, read.simplified),
     )

@@ -188,6 +188,8 @@ def folder(tmp_path: Path) -> Path:
             "[knee_replacment,",
             ["advice/recovery.yaml", "line ", "ice_knee", "field protocols", "'knee_replacment'", "no protocol"],
         ),
+        ("wishes.yaml", "stop_whole:", "stop_hole:", ["wishes.yaml", "stop_whole", "add it"]),
+        ("wishes.yaml", "asks: '^(?:", "asks: '^((?:", ["wishes.yaml", "asks", "no regular expression"]),
         ("advice/recovery.yaml", "not_for: [", "not_for: [feaver, ", ["advice/recovery.yaml", "line ", "field not_for", "'feaver'", "correct its spelling"]),
         ("protocols/copd.yaml", "cough: [0, 30]", "cough: [60]", ["protocols/copd.yaml", "line 17", "entry copd", "field expected.cough"]),
         ("protocols/copd.yaml", "cough: [0, 30]", "cough: [60, 0]", ["protocols/copd.yaml", "line 17", "field expected.cough", "the first day"]),
