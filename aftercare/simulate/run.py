@@ -8,6 +8,7 @@ import itertools
 import signal
 import sqlite3
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -56,22 +57,26 @@ def simulate(patients: int, days: int, protocol: str, spread_minutes: int, disch
     began = service_clock().now()
     with transaction() as session:
         create_campaign(session, _CAMPAIGN, protocol, began, spread_minutes=spread_minutes)
-    placed = list(enumerate(owned))
-    for first in range(0, patients, _ENROLLED_AT_ONCE):
-        _enroll(placed[first : first + _ENROLLED_AT_ONCE], discharged_over)
     ends = began + timedelta(days=days)
     outages = [
         Outage("Twilio", began + (ends - began) * _TWILIO_OUT_DAY, began + (ends - began) * _TWILIO_OUT_DAY + timedelta(hours=_OUTAGE_HOURS)),
         Outage("workers", began + (ends - began) * _WORKERS_OUT_DAY, began + (ends - began) * _WORKERS_OUT_DAY + timedelta(hours=_OUTAGE_HOURS)),
     ]
-    with httpx.Client(base_url=f"http://127.0.0.1:{settings().emulator_port}", timeout=30) as emulator:
-        replies = _Town(owned, emulator).live_until(ends, outages)
+    with httpx.Client(base_url=f"http://127.0.0.1:{settings().emulator_port}", timeout=30) as emulator, ThreadPoolExecutor(1) as other:
+        enrolling = other.submit(_enroll_all, list(owned), discharged_over)
+        replies = _Town(owned, emulator).live_until(ends, outages, enrolling)
     judged = account(owned, replies, began, ends)
     write_report(judged, outages, out)
     _progress.print(f"{out / 'report.html'} and report.json are written")
     print(judged.model_dump_json(indent=1, exclude={"days"}))
     if judged.wrong:
         raise SystemExit(1)
+
+
+def _enroll_all(numbers: list[str], discharged_over: int) -> None:
+    placed = list(enumerate(numbers))
+    for first in range(0, len(placed), _ENROLLED_AT_ONCE):
+        _enroll(placed[first : first + _ENROLLED_AT_ONCE], discharged_over)
 
 
 def _enroll(placed: list[tuple[int, str]], discharged_over: int) -> None:
@@ -101,14 +106,16 @@ class _Town:
         self._waiting: list[tuple[float, int, str, str]] = []
         self._sent: list[tuple[str, str]] = []
 
-    def live_until(self, ends: datetime, outages: list[Outage]) -> list[tuple[str, str]]:
-        """Every reply that was sent, as (number, words)."""
+    def live_until(self, ends: datetime, outages: list[Outage], enrolling: Future[None]) -> list[tuple[str, str]]:
+        """Every reply that was sent, as (number, words). The first patients already answer while the last are enrolled."""
         self._switch_off_the_dead()
         began = service_clock().now()
         pending, away = list(outages), list[Outage]()
         with Progress(console=_progress) as bar:
             task = bar.add_task("days", total=(ends - began).total_seconds())
             while (now := service_clock().now()) < ends:
+                if enrolling.done():
+                    enrolling.result()
                 self._hear()
                 self._speak()
                 for outage in [each for each in pending if each.begins <= now]:
