@@ -37,6 +37,7 @@ def test_the_graph_is_as_large_as_promised() -> None:
     assert set(knowledge().protocols) == {each.protocol for each in knowledge().procedures.values()} | {
         "anticoagulant",
         "diabetes",
+        "hospital_stay",
         "hypertension",
         "pneumonia",
     }

@@ -102,7 +102,7 @@ def test_advice_is_never_both_for_a_thing_and_barred_from_it(advice: Advice) -> 
 
 @pytest.mark.parametrize("protocol", KNOWN.protocols.values(), ids=named)
 def test_a_protocol_follows_the_patient_for_a_month(protocol: Protocol) -> None:
-    assert protocol.days[0] == 1
+    assert protocol.days[0] in (1, 2)
     assert protocol.days[-1] >= 28
     assert all(len(set(day.questions)) == len(day.questions) <= 5 for day in protocol.schedule)
     assert all(0 <= first <= last for first, last in protocol.expected.values())
