@@ -159,6 +159,9 @@ def add_appointment(session: Session, enrollment: Enrollment, visit: datetime, a
     contact = appointment_contact(campaign, patient, enrollment, visit)
     if _reminder_of(session, enrollment, visit) is not None:
         raise EnrollmentConflict("at: this visit is planned already")
+    if (cancelled := session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.step == contact.step)).one_or_none()) is not None:
+        cancelled.step = f"{cancelled.step}-{cancelled.id[:8]}"
+        session.flush()
     _add(session, campaign, contact)
     record(session, actor=actor, action="appointment_added", subject=enrollment.patient_id, at=at)
     return contact
@@ -281,7 +284,9 @@ def _must_run(enrollment: Enrollment) -> None:
 
 
 def _reminder_of(session: Session, enrollment: Enrollment, visit: datetime) -> Contact | None:
-    return session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.appointment_at == visit)).one_or_none()
+    """The visit's contact; of a visit that was cancelled after its reminder there is none any more."""
+    still_on = Contact.skipped_because.is_distinct_from("cancelled")
+    return session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.appointment_at == visit, still_on)).one_or_none()
 
 
 def _planned(session: Session, enrollment: Enrollment) -> list[Contact]:

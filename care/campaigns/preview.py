@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from care.campaigns.outreach import first_words
+from care.campaigns.outreach import first_words, questions_of
 from care.campaigns.plan import contacts_of
+from care.knowledge import knowledge
 from care.messages.outbox import SEGMENTS_A_MESSAGE
 from care.messages.sms_text import fold, segments, split
 from care.patients.consent import consent_status
@@ -22,7 +23,8 @@ from care.storage.tables import Campaign, Contact, ContactState, Enrollment, Pat
 
 
 class PreviewedContact(BaseModel):
-    """One contact that is to come. `local` is the wall clock where the patient is; `price` in US dollars, of the first texts alone, answers not foreseen."""
+    """One contact that is to come. `local` is the wall clock where the patient is; `price` in US dollars, of the first texts alone, answers not foreseen.
+    `problem` says why the contact would be skipped as `failed`, and the remedy."""
 
     reference: str
     step: str
@@ -31,6 +33,7 @@ class PreviewedContact(BaseModel):
     texts: list[str]
     segments: int
     price: float
+    problem: str = ""
 
 
 def preview(session: Session, campaign: Campaign) -> Iterator[PreviewedContact]:
@@ -59,7 +62,9 @@ def preview_new(campaign: Campaign, new: NewPatient, at: datetime) -> list[Previ
 
 
 def _previewed(contact: Contact, patient: Patient, *, asks: bool) -> PreviewedContact:
-    parts = [part for text in first_words(contact, patient, asks_consent=asks) for part in split(fold(text.text), SEGMENTS_A_MESSAGE)]
+    gone = next((question for question in questions_of(contact) if question not in knowledge().questions), None)
+    words = [] if gone else first_words(contact, patient, asks_consent=asks)
+    parts = [part for text in words for part in split(fold(text.text), SEGMENTS_A_MESSAGE)]
     count = sum(segments(part).segments for part in parts)
     return PreviewedContact(
         reference=patient.reference,
@@ -69,4 +74,5 @@ def _previewed(contact: Contact, patient: Patient, *, asks: bool) -> PreviewedCo
         texts=parts,
         segments=count,
         price=round(count * settings().sms_segment_price, 4),
+        problem=f"The question {gone!r} is no longer in the knowledge: put it back, or move the patients with `amend --move`." if gone else "",
     )

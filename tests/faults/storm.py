@@ -87,7 +87,7 @@ class Cohort:
 def deliver(service: Service, body: str, phone: str) -> None:
     """Posts the webhook until it is acknowledged, with one sid."""
     sid = f"SM{uuid4().hex}"
-    for _ in range(300):  # a process that is killed again and again is restarted ever more slowly
+    for _ in range(1200):  # a process that is killed again and again is restarted ever more slowly
         try:
             if webhook(service, body, phone, sid).status_code == 200:
                 return
@@ -118,6 +118,19 @@ def kill(service: Service, name: str) -> None:
             os.kill(child.pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def kill_one(service: Service, chance: random.Random) -> None:
+    """Kills a process that is at work: to kill what is still starting harms nobody, and would keep the machine busy with starts alone."""
+    while not (names := at_work(service)):
+        time.sleep(0.5)
+    kill(service, chance.choice(names))
+
+
+def at_work(service: Service) -> list[str]:
+    """The processes that are ready."""
+    picture = json.loads((service.home / "run/state.json").read_text())
+    return [each["name"] for each in picture["processes"] if each["state"] == "ready"]
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from care.messages.pace import Haste
 from care.messages.sms_text import segments
 from tests.conftest import Service, postgres_database, start_service
 from tests.faults import plain_tasks
-from tests.faults.storm import Cohort, again_and_again, kill, ledger, until
+from tests.faults.storm import Cohort, again_and_again, kill, kill_one, ledger, until
 from tests.integration.test_service import webhook
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -100,8 +100,7 @@ def small_talk(cohort: Cohort, number: int) -> list[tuple[str, str]]:
 @pytest.mark.timeout(7200)
 def test_r01_any_process_killed(storm: Service, tmp_path: Path) -> None:
     cohort, chance = Cohort(storm, 50 * SCALE, tmp_path), random.Random(1)
-    names = list(storm.processes())
-    with again_and_again(lambda: kill(storm, chance.choice(names)), 20 * SCALE, every_s=6):
+    with again_and_again(lambda: kill_one(storm, chance), 20 * SCALE, every_s=6):
         cohort.write(small_talk(cohort, 1000 * SCALE))
     cohort.settle(240 * SCALE)
     cohort.check(1000 * SCALE)

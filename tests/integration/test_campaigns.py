@@ -460,8 +460,20 @@ def test_the_preview_says_what_is_then_sent(clock: ManualClock) -> None:
     assert told[0].segments >= 2
     assert all(each.price == pytest.approx(each.segments * 0.0113) for each in told)
     assert all("09:" <= each.local[-5:] < "20:" for each in told)
+    assert not any(each.problem for each in told)
     education = next(each for each in told if each.step == "education-2")
     assert education.texts == [knowledge().advice["elevate_leg"].text]
+
+
+def test_the_preview_names_a_question_that_a_new_version_took_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_patient()
+    monkeypatch.delitem(knowledge().questions, "calf")
+    with transaction() as session:
+        told = list(preview(session, campaign_named(session, "Knees")))
+    bad = [each for each in told if each.problem]
+    assert bad
+    assert all("'calf'" in each.problem and each.texts == [] and each.segments == 0 for each in bad)
+    assert any(each.texts for each in told)
 
 
 def test_a_preview_of_who_is_not_enrolled_stores_nothing() -> None:
@@ -522,6 +534,17 @@ def test_a_visit_that_is_cancelled_after_its_reminder_is_not_asked_about_again(c
     run_ticks(clock, 1)
     assert [row.skipped_because for row in rows(Contact)] == ["cancelled"]
     assert [row.key for row in rows(Outbound)] == ["appointment_intro", "question_appointment_confirm"]
+
+
+def test_a_visit_that_takes_place_after_all_is_asked_about_once_more(clock: ManualClock) -> None:
+    add_patient()
+    visit = NOON + timedelta(days=2)
+    for step in (operation.add_appointment, operation.cancel_appointment, operation.add_appointment):
+        with transaction() as session:
+            session.execute(delete(Contact).where(Contact.kind != StepKind.APPOINTMENT))
+            step(session, operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1"), visit, "tester", clock.now())
+        run_ticks(clock, 0.9)
+    assert [row.key for row in rows(Outbound)].count("question_appointment_confirm") == 2
 
 
 @pytest.mark.parametrize(("last", "ended"), [("STOP", ("stopped", "opted_out")), ("START", ("completed", "completed"))])
