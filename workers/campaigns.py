@@ -9,11 +9,10 @@ from care.messages.sweep import with_a_turn
 from care.settings import settings
 from care.storage.engine import transaction
 from workers.app import app
-from workers.turns import run_turns, send_each
+from workers.turns import TOGETHER, run_turns, send_each
 
 _AT_ONCE = 50
 """So many in a transaction: others wait for no more than these, and their messages leave while the next are prepared."""
-_TOGETHER = 10
 
 
 @app.task(name="campaigns.tick")  # type: ignore[untyped-decorator]
@@ -29,8 +28,8 @@ def campaigns_tick() -> None:
         for patient_id in turns:
             run_turns.delay(patient_id)
         said = [patient_id for patient_id in patients if patient_id not in turns]
-        for start in range(0, len(said), _TOGETHER):
-            send_each.delay(said[start : start + _TOGETHER])
+        for start in range(0, len(said), TOGETHER):
+            send_each.delay(said[start : start + TOGETHER])
 
 
 @app.task(name="campaigns.complete")  # type: ignore[untyped-decorator]

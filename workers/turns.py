@@ -10,6 +10,9 @@ from care.settings import settings
 from care.turns.service import TurnRunner
 from workers.app import app
 
+TOGETHER = 10
+"""So many patients' messages are sent with the same transactions."""
+
 
 @cache
 def _turns() -> TurnRunner:

@@ -16,10 +16,11 @@ from care.messages.twilio_gateway import TwilioGateway
 from care.settings import settings
 from care.storage.engine import reading, transaction
 from workers.app import app
-from workers.turns import run_turns, send
+from workers.turns import TOGETHER, run_turns, send, send_each
 
 _SWEPT_S = 30
-_MOST_UNHEARD, _FEWEST_RUNG, _SWEEPS_S = 500, 50, 6
+_UNHEARD, _MOST_RUNG, _FEWEST_RUNG = 10, 150, 10
+_SWEEPS_S = 6
 
 
 @cache
@@ -31,8 +32,8 @@ def _gateway() -> TwilioGateway:
 def sweep() -> None:
     """Rings for patients with a turn or a send that nobody is at, and leaves a sign that Beat and a worker are at work.
 
-    Where many bells have not been heard yet, no more are added: in a backlog they would pile up and new patients wait behind them. Nor are more rung for than
-    our numbers can send until the next sweeps.
+    Where bells have not been heard yet, those who wait longest are rung for and no others: most of them have been rung for, and bells that find nothing to do
+    take the workers' time in a backlog. Nor are more rung for than our numbers can send until the next sweeps.
     """
     current = settings()
     sent_meanwhile = _SWEEPS_S * current.sms_segments_per_second * len(current.our_numbers)
@@ -41,13 +42,15 @@ def sweep() -> None:
         turns, sends = waiting_patients(session)
     for patient_id in turns[: _room(broker, "turns")]:
         run_turns.delay(patient_id)
-    for patient_id in sends[: min(_room(broker, "sms"), max(_FEWEST_RUNG, int(sent_meanwhile)))]:
-        send.delay(patient_id)
+    most = min(_room(broker, "sms"), max(_FEWEST_RUNG, int(sent_meanwhile)))
+    for start in range(0, most, TOGETHER):
+        if together := sends[start : min(start + TOGETHER, most)]:
+            send_each.delay(together)
     broker.set(SWEPT, "1", ex=_SWEPT_S)
 
 
 def _room(broker: redis.Redis, queue: str) -> int:
-    return max(0, _MOST_UNHEARD - int(broker.llen(queue)))
+    return _MOST_RUNG if int(broker.llen(queue)) < _UNHEARD else _FEWEST_RUNG
 
 
 @app.task(name="upkeep.poll")  # type: ignore[untyped-decorator]
