@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from care.campaigns.operation import complete
-from care.campaigns.schedule import take_pace, tick
+from care.campaigns.schedule import outreach_waits, take_pace, tick
 from care.clock import service_clock
 from care.messages.sweep import with_a_turn
 from care.settings import settings
@@ -13,14 +13,19 @@ from workers.turns import TOGETHER, run_turns, send_each
 
 _AT_ONCE = 50
 """So many in a transaction: others wait for no more than these, and their messages leave while the next are prepared."""
+_AHEAD_S, _MOST_AHEAD = 30, 1000
+"""No contact is begun while so many seconds' worth of segments, or so many messages, wait to be sent: where Twilio takes nothing, or less than is due, contacts
+stay planned, and what becomes stale is skipped and recorded instead of begun in vain."""
 
 
 @app.task(name="campaigns.tick")  # type: ignore[untyped-decorator]
 def campaigns_tick() -> None:
     """Queues the turns of contacts that are due, at the pace that our numbers may send, then rings for them; unrung ones are found by the sweep."""
     current = settings()
+    numbers = len(current.our_numbers)
     with transaction() as session:
-        most = take_pace(session, current.sms_per_second * len(current.our_numbers))
+        room = min(_MOST_AHEAD, max(1, int(_AHEAD_S * current.sms_segments_per_second * numbers))) - outreach_waits(session)
+        most = take_pace(session, current.sms_per_second * numbers, room) if room > 0 else 0
     for first in range(0, most, _AT_ONCE):
         with transaction() as session:
             patients = tick(session, service_clock().now(), min(_AT_ONCE, most - first))

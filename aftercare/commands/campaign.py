@@ -99,12 +99,12 @@ def import_csv(
         raise CommandFailed(f"{csv_file}: cannot be read ({error.strerror}); give the path of a CSV file") from error
     except RosterInvalid as error:
         raise CommandFailed(str(error)) from error
-    with transaction() as session:
+    with reading() as session:
         try:
-            target = campaign_named(session, campaign)
+            target = campaign_named(session, campaign).id
         except CampaignNotFound as error:
             raise CommandFailed(str(error)) from error
-        enrolled = take_in(session, target, roster, service_clock().now(), skip_bad=skip_bad, actor="operator")
+    enrolled = take_in(target, roster, service_clock().now(), skip_bad=skip_bad, actor="operator")
     for row in sorted(roster.bad, key=lambda each: each.line):
         _out.print(f"{csv_file.name}:{row.line}: {row.field}: {row.problem}", markup=False, highlight=False, soft_wrap=True)
     _out.print(f"{enrolled} enrolled, {len(roster.bad)} problems")

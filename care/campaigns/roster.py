@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from care.campaigns.service import EnrollmentConflict, enroll
+from care.campaigns.service import EnrollmentConflict, check, enroll
 from care.patients.model import NewPatient
+from care.storage.engine import reading, transaction
 from care.storage.tables import Campaign
 
 _REQUIRED = {"reference", "name", "phone", "date_of_birth", "anchor"}
 _FORMULA = ("=", "+", "-", "@")
+_TOGETHER = 50
 
 
 class RosterInvalid(Exception):
@@ -38,22 +41,42 @@ class Roster:
     bad: list[BadRow] = field(default_factory=list)
 
 
-def take_in(session: Session, campaign: Campaign, roster: Roster, at: datetime, *, skip_bad: bool, actor: str) -> int:
-    """Enrols the good rows, adding to the bad ones those that conflict; how many. With bad rows nobody is enrolled unless `skip_bad`."""
+def take_in(campaign_id: str, roster: Roster, at: datetime, *, skip_bad: bool, actor: str) -> int:
+    """Enrols the good rows, adding to the bad ones those that conflict; how many. With bad rows nobody is enrolled unless `skip_bad`.
+
+    A few rows a transaction, so that patients' messages are taken in meanwhile. Where it is cut off, the same call with `skip_bad` takes in the rest.
+    """
+    with reading() as session:
+        good = list(_good(session, session.get_one(Campaign, campaign_id), roster))
+    if roster.bad and not skip_bad:
+        return 0
     enrolled = 0
-    with session.begin_nested() as all_of_them:
-        for line, patient in roster.patients:
-            try:
-                with session.begin_nested():
-                    enroll(session, campaign, patient, at, actor)
-                enrolled += 1
-            except EnrollmentConflict as error:
-                name, _, problem = str(error).partition(": ")
-                roster.bad.append(BadRow(line, name, problem))
-        if roster.bad and not skip_bad:
-            all_of_them.rollback()
-            return 0
+    for first in range(0, len(good), _TOGETHER):
+        with transaction() as session:
+            campaign = session.get_one(Campaign, campaign_id)
+            for line, patient in good[first : first + _TOGETHER]:
+                try:
+                    with session.begin_nested():
+                        enroll(session, campaign, patient, at, actor)
+                    enrolled += 1
+                except EnrollmentConflict as error:
+                    roster.bad.append(_bad_row(line, error))
     return enrolled
+
+
+def _good(session: Session, campaign: Campaign, roster: Roster) -> Iterator[tuple[int, NewPatient]]:
+    for line, patient in roster.patients:
+        try:
+            check(session, campaign, patient)
+        except EnrollmentConflict as error:
+            roster.bad.append(_bad_row(line, error))
+        else:
+            yield line, patient
+
+
+def _bad_row(line: int, conflict: EnrollmentConflict) -> BadRow:
+    name, _, problem = str(conflict).partition(": ")
+    return BadRow(line, name, problem)
 
 
 def read_roster(raw: bytes, name: str) -> Roster:

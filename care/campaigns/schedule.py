@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -24,6 +24,7 @@ from care.messages.outbox import OutboundText
 from care.patients.consent import ConsentStatus, consent_statuses
 from care.settings import settings
 from care.storage.tables import (
+    Channel,
     Contact,
     ContactState,
     Conversation,
@@ -47,7 +48,7 @@ _CLOSEST = timedelta(hours=1)
 """Where the hours end before three are over, a contact may come so soon after another."""
 _WHILE_A_PERSON_ANSWERS = timedelta(hours=1)
 _WHILE_A_CHECK_IN_IS_OPEN = timedelta(hours=1)
-_WHILE_A_MESSAGE_WAITS = timedelta(minutes=5)
+_WHILE_A_MESSAGE_WAITS = timedelta(minutes=30)
 _NOTICE_EVERY = timedelta(days=21)
 """Protocols write at least every nine days while they last: no thirty days pass without it."""
 _TICK = "campaigns.tick"
@@ -72,6 +73,14 @@ def take_pace(session: Session, per_second: float, wanted: int = _BATCH, carrier
     if allowed:
         beat.at = now - timedelta(seconds=saved_s - allowed / per_second)
     return allowed
+
+
+def outreach_waits(session: Session) -> int:
+    """How many messages that our side began could be sent now and are not yet."""
+    due = or_(Outbound.next_at.is_(None), Outbound.next_at <= datetime.now(UTC))
+    ours = (Outbound.channel == Channel.SMS, Outbound.state == OutboundState.PENDING, Outbound.not_after.is_not(None))
+    waiting = select(func.count()).select_from(Outbound).where(*ours, due)
+    return session.scalar(waiting) or 0
 
 
 def tick(session: Session, at: datetime, most: int = _BATCH) -> list[str]:

@@ -90,13 +90,7 @@ def campaign_named(session: Session, name: str) -> Campaign:
 
 def enroll(session: Session, campaign: Campaign, new: NewPatient, at: datetime, actor: str = "service") -> Enrolled:
     """Takes the patient in (or finds the one of this reference) and plans every contact. Raises `EnrollmentConflict`."""
-    if campaign.state is CampaignState.STOPPED:
-        raise EnrollmentConflict(f"campaign: {campaign.name!r} was stopped; make a new one")
-    patient = _patient(session, new, at)
-    if session.scalar(select(Enrollment.id).where(Enrollment.campaign_id == campaign.id, Enrollment.patient_id == patient.id)):
-        raise EnrollmentConflict(f"reference: {new.reference!r} is in this campaign already")
-    if session.scalar(select(Enrollment.id).where(Enrollment.patient_id == patient.id, Enrollment.ended_because == StopEvent.DEATH.value).limit(1)):
-        raise EnrollmentConflict(f"reference: {new.reference!r} is on record as having died")
+    patient = check(session, campaign, new) or _new_patient(session, new, at)
     version = knowledge().protocols[campaign.protocol].version
     enrollment = Enrollment(campaign_id=campaign.id, patient_id=patient.id, anchor=new.anchor, protocol_version=version, created_at=at)
     session.add(enrollment)
@@ -110,20 +104,31 @@ def enroll(session: Session, campaign: Campaign, new: NewPatient, at: datetime, 
     return Enrolled(patient.id, enrollment.id, len(planned))
 
 
-def _patient(session: Session, new: NewPatient, at: datetime) -> Patient:
+def check(session: Session, campaign: Campaign, new: NewPatient) -> Patient | None:
+    """The patient of this reference, where there is one. Raises `EnrollmentConflict` where the patient cannot be enrolled."""
+    if campaign.state is CampaignState.STOPPED:
+        raise EnrollmentConflict(f"campaign: {campaign.name!r} was stopped; make a new one")
     index = blind_index(new.phone)
     known = session.scalars(select(Patient).where(Patient.reference == new.reference)).one_or_none()
-    if known is not None:
-        if known.phone_index != index:
-            raise EnrollmentConflict(f"phone: {new.reference!r} is known with another number; correct the one or the other")
-        return known
-    if session.scalar(select(Patient.id).where(Patient.phone_index == index)):
-        raise EnrollmentConflict("phone: another patient has this number; give each patient a number of their own")
+    if known is None:
+        if session.scalar(select(Patient.id).where(Patient.phone_index == index)):
+            raise EnrollmentConflict("phone: another patient has this number; give each patient a number of their own")
+        return None
+    if known.phone_index != index:
+        raise EnrollmentConflict(f"phone: {new.reference!r} is known with another number; correct the one or the other")
+    if session.scalar(select(Enrollment.id).where(Enrollment.campaign_id == campaign.id, Enrollment.patient_id == known.id)):
+        raise EnrollmentConflict(f"reference: {new.reference!r} is in this campaign already")
+    if session.scalar(select(Enrollment.id).where(Enrollment.patient_id == known.id, Enrollment.ended_because == StopEvent.DEATH.value).limit(1)):
+        raise EnrollmentConflict(f"reference: {new.reference!r} is on record as having died")
+    return known
+
+
+def _new_patient(session: Session, new: NewPatient, at: datetime) -> Patient:
     patient = Patient(
         reference=new.reference,
         name=new.name,
         phone=new.phone,
-        phone_index=index,
+        phone_index=blind_index(new.phone),
         date_of_birth=new.date_of_birth.isoformat(),
         sex=new.sex,
         language=new.language,

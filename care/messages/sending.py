@@ -37,6 +37,8 @@ _UNANSWERED_TRIES = 5
 _SILENT_AFTER, _SILENCE = 5, 503
 """After so many messages without an answer, and none with one, Twilio is taken to be away, as if it had refused with this code."""
 _TOO_LONG_FOR_SAFETY = timedelta(minutes=1)
+_TOGETHER = 3
+"""So many messages of a patient are claimed at once."""
 _OF_PATIENT = load_only(Patient.id, Patient.phone, Patient.number_problem)
 
 
@@ -127,8 +129,8 @@ class Sender:
         return self.run_each([patient_id])
 
     def run_each(self, patient_ids: Sequence[str]) -> int:
-        """The same for several patients: one message of each is claimed, all in one transaction; each is handed over; the answers are kept in one transaction,
-        which claims the next of each. A patient who is busy in another transaction is left to the sweep."""
+        """The same for several patients: a few messages of each are claimed, all in one transaction; they are handed over in order; the answers are kept in one
+        transaction, which claims the next of each. A patient who is busy in another transaction is left to the sweep."""
         taken = 0
         with transaction() as session:
             claims = self._claim_each(session, patient_ids)
@@ -141,29 +143,33 @@ class Sender:
                 lock_conversations(session, [claim.patient_id for claim, _ in answers])
                 self._keep(session, answers)
                 session.flush()
-                claims = self._claim_each(session, [*(claim.patient_id for claim, _ in answers), *settled])
+                claims = self._claim_each(session, list(dict.fromkeys([*(claim.patient_id for claim, _ in answers), *settled])))
         return taken
 
     def _hand_over(self, claims: Sequence[_Claim]) -> list[tuple[_Claim, _Answer]]:
-        """Hands each message to Twilio. What is over its number's pace is held back, what has waited too long for its turn too, and the rest once Twilio takes
-        nothing from us."""
-        going, answers = self._at_their_pace(claims)
-        began, closed = time.monotonic(), False
-        for claim in going:
-            stale = claim is not going[0] and time.monotonic() - began > self._policy.fresh.total_seconds()
-            answer = _Answer(held_back=True) if stale or closed else self._send(claim)
+        """Hands each message to Twilio. Held back is what is over its number's pace, what has waited too long for its turn, what comes after a message of the
+        same patient that Twilio did not take, and the rest once Twilio takes nothing from us."""
+        at_pace, answers = self._at_their_pace(claims), list[tuple[_Claim, _Answer]]()
+        began, closed, broken = time.monotonic(), False, set[str]()
+        for claim in claims:
+            stale = claim is not claims[0] and time.monotonic() - began > self._policy.fresh.total_seconds()
+            if claim.row_id not in at_pace:
+                answer = _Answer(held_back=True, next_at=datetime.now(UTC) + self._policy.pause)
+            else:
+                waits = stale or closed or (claim.patient_id in broken and claim.haste is not Haste.WARNING)
+                answer = _Answer(held_back=True) if waits else self._send(claim)
             closed = closed or (answer.refused is not None and handling(answer.refused).kind is ErrorClass.PROVIDER)
+            if not answer.external_id:
+                broken.add(claim.patient_id)
             answers.append((claim, answer))
         return answers
 
-    def _at_their_pace(self, claims: Sequence[_Claim]) -> tuple[list[_Claim], list[tuple[_Claim, _Answer]]]:
-        """Those that may leave now, and the others held back."""
+    def _at_their_pace(self, claims: Sequence[_Claim]) -> set[int]:
+        """The rows that may leave now."""
         if not claims or math.isinf(self._policy.segments_per_second):
-            return list(claims), []
+            return {claim.row_id for claim in claims}
         allowed = may_leave([Leaving(claim.sender, claim.segments, claim.haste) for claim in claims], self._policy.segments_per_second)
-        waits = _Answer(held_back=True, next_at=datetime.now(UTC) + self._policy.pause)
-        going = [claim for claim, may in zip(claims, allowed, strict=True) if may]
-        return going, [(claim, waits) for claim, may in zip(claims, allowed, strict=True) if not may]
+        return {claim.row_id for claim, may in zip(claims, allowed, strict=True) if may}
 
     def _send(self, claim: _Claim) -> _Answer:
         try:
@@ -229,29 +235,31 @@ class Sender:
         unread = set(session.scalars(select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), Inbound.state == InboundState.STORED)))
         patients = {patient.id: patient for patient in session.scalars(select(Patient).options(_OF_PATIENT).where(Patient.id.in_(ids)))}
         held = breaker.look(session)
-        claims = []
+        claims: list[_Claim] = []
         for conversation in conversations:
             rows = waiting[conversation.patient_id]
             if conversation.patient_id in unread:  # it may say STOP: the rules read it first
                 rows = [row for row in rows if row.safety or row.state is not OutboundState.PENDING]
             if rows:
                 revoked = consent.get(conversation.patient_id) == "revoked"
-                claims.append(self._claim(session, patients[conversation.patient_id], sticky_number(conversation, self._gateway.numbers), rows, revoked, held))
-        return [claim for claim in claims if claim is not None]
+                claims += self._claim(session, patients[conversation.patient_id], sticky_number(conversation, self._gateway.numbers), rows, revoked, held)
+        return claims
 
-    def _claim(self, session: Session, patient: Patient, sender: str, rows: Sequence[Outbound], revoked: bool, opened: Breaker | None) -> _Claim | None:
-        """The row to act on next, or None. Consent is looked at here, in the claim, not when the row was written."""
+    def _claim(self, session: Session, patient: Patient, sender: str, rows: Sequence[Outbound], revoked: bool, opened: Breaker | None) -> list[_Claim]:
+        """The rows to act on next: one to look up, or a few to send. Consent is looked at here, in the claim, not when the row was written."""
         now, service_now = datetime.now(UTC), self._clock.now()
-        blocked = False
+        blocked, claims = False, list[_Claim]()
         for row in rows:
+            if len(claims) == (_TOGETHER if opened is None else 1):
+                break
             if row.state is OutboundState.SENDING and row.lease_until is not None and row.lease_until > now:
-                return None
+                break
             if row.state is OutboundState.SENDING:  # its sender died: nobody knows what Twilio has
                 row.state, row.next_at = OutboundState.UNKNOWN, now
             if row.state is OutboundState.UNKNOWN:
-                if not blocked and (row.next_at is None or row.next_at <= now):
+                if not blocked and not claims and (row.next_at is None or row.next_at <= now):
                     row.next_at = now + self._policy.retry
-                    return _Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, doubtful=True)
+                    return [_Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, doubtful=True)]
                 blocked = True
                 continue
             if (revoked and not row.compliance) or (row.not_after is not None and row.not_after < service_now):
@@ -274,8 +282,8 @@ class Sender:
             row.attempts += 1
             if opened is not None:
                 breaker.claim_probe(opened)
-            return _Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, row.segments, _haste(row), probe=opened is not None)
-        return None
+            claims.append(_Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, row.segments, _haste(row), probe=opened is not None))
+        return claims
 
     def _reconcile(self, claim: _Claim) -> bool:
         """Looks an unknown message up in Twilio's list; true where its fate is settled or it may be sent again.

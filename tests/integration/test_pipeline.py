@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from care.acuity import Acuity
-from care.audit import verify
+from care.audit import record, verify
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
 from care.escalations.service import EscalationConflict, Outcome, acknowledge, resolve, take_over
@@ -307,6 +308,39 @@ def test_a_changed_audit_entry_is_found() -> None:
         session.execute(update(AuditEntry).where(AuditEntry.seq == 2).values(actor="nobody"))
     with transaction() as session:
         assert verify(session) == 2
+
+
+def test_what_a_savepoint_took_back_is_not_in_the_audit() -> None:
+    with transaction() as session:
+        record(session, actor="cli", action="first", subject="p1", at=NOON)
+        for action, kept in (("lost", False), ("kept", True), ("lost too", False)):
+            with suppress(ValueError), session.begin_nested():
+                record(session, actor="cli", action=action, subject="p1", at=NOON)
+                with session.begin_nested():
+                    record(session, actor="cli", action=f"{action} within", subject="p1", at=NOON)
+                if not kept:
+                    raise ValueError
+    with suppress(ValueError), transaction() as session:
+        record(session, actor="cli", action="lost as well", subject="p1", at=NOON)
+        raise ValueError
+    assert [entry.action for entry in rows(AuditEntry)] == ["first", "kept", "kept within"]
+    with transaction() as session:
+        assert verify(session) is None
+
+
+def test_a_long_transaction_keeps_no_other_out_of_the_audit(database: str) -> None:
+    """A roster's import takes minutes; a red flag must be escalated meanwhile."""
+    if not database.startswith("postgresql"):
+        pytest.skip("SQLite has one writer")
+    with transaction() as long:
+        record(long, actor="cli", action="import", subject="p1", at=NOON)
+        long.flush()
+        text_in(add_patient(), "chest pain")
+    actions = [entry.action for entry in rows(AuditEntry)]
+    assert actions[-1] == "import"
+    assert len(actions) > 1
+    with transaction() as session:
+        assert verify(session) is None
 
 
 def test_what_patients_say_is_not_readable_in_the_database(database: str) -> None:

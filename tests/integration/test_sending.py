@@ -72,6 +72,22 @@ def test_replies_leave_in_the_order_written_although_the_first_is_held_up(clock:
     assert [sms.body for sms in phone.held] == ["you said m0", "you said m1", "you said m2"]
 
 
+@pytest.mark.parametrize("died_at", range(5))
+def test_a_sender_that_dies_among_five_messages_neither_loses_nor_repeats_nor_turns_them_round(clock: ManualClock, died_at: int) -> None:
+    patient = add_patient()
+    for number in range(5):
+        text_in(patient, f"m{number}", number)
+    runner(Echo(), clock).run(patient)
+    tries = iter([None] * died_at + [MemoryError()])
+    phone = Phone(answer=lambda _body: next(tries, None))
+    sender = Sender(phone, clock, SendPolicy(lease=timedelta(0), doubt=timedelta(0), retry=timedelta(0)))
+    with pytest.raises(MemoryError):
+        sender.run(patient)
+    sender.run(patient)
+    assert [sms.body for sms in phone.held] == [f"you said m{number}" for number in range(5)]
+    assert {row.state for row in rows(Outbound)} == {OutboundState.ACCEPTED}
+
+
 def _one_reply(patient: str, clock: ManualClock, number: int = 1) -> Outbound:
     text_in(patient, f"hello {number}", number)
     runner(Echo(), clock).run(patient)

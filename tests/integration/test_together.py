@@ -284,7 +284,7 @@ def test_messages_of_several_patients_are_handed_over_with_one_claim_and_each_on
     event.listen(engine(), "commit", commits.append)
     phone = Phone()
     assert Sender(phone, clock).run_each(people) == 13
-    assert len(commits) == 4
+    assert len(commits) == 2
     assert len(set(phone.references)) == 13
     assert {row.state for row in rows(Outbound)} == {OutboundState.ACCEPTED}
 

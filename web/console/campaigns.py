@@ -167,13 +167,13 @@ def check_roster(request: Request, campaign_id: str, lead: Lead, roster: UploadF
 @router.post("/{campaign_id}/enroll", dependencies=[Depends(genuine)])
 def enroll_roster(campaign_id: str, lead: Lead, text: Annotated[str, Form(max_length=1_000_000)]) -> Response:
     """Enrols the good rows of a CSV that was checked."""
-    with transaction() as session:
-        campaign = _campaign(session, campaign_id)
-        try:
-            roster = read_roster(text.encode(), "roster")
-        except RosterInvalid as error:
-            raise CampaignInvalid(str(error)) from error
-        enrolled = take_in(session, campaign, roster, service_clock().now(), skip_bad=True, actor=f"user:{lead.id}")
+    with reading() as session:
+        _campaign(session, campaign_id)
+    try:
+        roster = read_roster(text.encode(), "roster")
+    except RosterInvalid as error:
+        raise CampaignInvalid(str(error)) from error
+    enrolled = take_in(campaign_id, roster, service_clock().now(), skip_bad=True, actor=f"user:{lead.id}")
     left_out = f"; left out: {', '.join(f'line {row.line} ({row.field})' for row in roster.bad[:_SHOWN])}" if roster.bad else ""
     return _to(campaign_id, f"{enrolled} {'patient' if enrolled == 1 else 'patients'} enrolled{left_out}")
 
