@@ -69,7 +69,7 @@ def _second_reader(found: Agreement | None) -> list[str]:
         return []
     return [
         f"- Labels: of {found.messages} messages a second reader gave {found.same_intents:.0%} the same intents and {found.same_acuity:.0%} the same acuity",
-        f"  (kappa {found.acuity_kappa:.2f}).",
+        f"  (kappa {found.acuity_kappa:.2f}); another's spans agree with F1 {found.span_f1:.2f} (exact borders; {found.span_overlap_f1:.2f} overlapping).",
     ]
 
 

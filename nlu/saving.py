@@ -86,7 +86,7 @@ def calibrated(
         return [answer for examples, tokenised, logits in batches for answer, _ in reader.answers([example.text for example in examples], tokenised, logits)]
 
     tried = {outside: answers(outside) for outside in _OUTSIDE}
-    outside = max(_OUTSIDE, key=lambda one: span_f1(ordered, tried[one], exact=True) or 0.0)
+    outside = max(_OUTSIDE, key=lambda one: span_f1([(ex.spans, answer.spans) for ex, answer in zip(ordered, tried[one], strict=True)], exact=True) or 0.0)
     by_example = {id(example): answer for example, answer in zip(ordered, tried[outside], strict=True)}
     return labels.model_copy(update={"outside": outside}), [by_example[id(example)] for example in held_out]
 

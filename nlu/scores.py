@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from pydantic import BaseModel
 
@@ -12,6 +13,25 @@ from care.understanding import Intent, SpanLabel, SymptomStatus, Understanding
 from nlu.corpus import Example
 
 _BINS = 10
+
+
+class Marked(Protocol):
+    """Words of a text that were marked, by a reader or by the encoder."""
+
+    @property
+    def label(self) -> SpanLabel:
+        """What they were marked as."""
+        ...
+
+    @property
+    def start(self) -> int:
+        """Where they begin, in characters."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """Where they end."""
+        ...
 
 
 class Scores(BaseModel):
@@ -73,6 +93,7 @@ def score(examples: list[Example], answers: list[Understanding]) -> Scores:
     calm = [called for label, called in pairs if label is not Acuity.EMERGENCY]
     probable = [most_probable(answer) for answer in answers]
     confident = [(answer.acuity[level], example.acuity is level) for example, answer, level in zip(examples, answers, probable, strict=True)]
+    spans = [(example.spans, answer.spans) for example, answer in zip(examples, answers, strict=True)]
     statuses = _statuses(examples, answers)
     by_status = {
         str(status): f1(sum(a is b is status for a, b in statuses), sum(b is status for _, b in statuses), sum(a is status for a, _ in statuses)) or 0.0
@@ -85,8 +106,8 @@ def score(examples: list[Example], answers: list[Understanding]) -> Scores:
         intent_macro_f1=_mean(by_intent.values()),
         intent_micro_f1=f1(right.total(), predicted.total(), wanted.total()),
         intent_exact=_mean({intent.name for intent in answer.intents} == set(example.intents) for example, answer in zip(examples, answers, strict=True)),
-        span_f1=span_f1(examples, answers, exact=True),
-        span_overlap_f1=span_f1(examples, answers, exact=False),
+        span_f1=span_f1(spans, exact=True),
+        span_overlap_f1=span_f1(spans, exact=False),
         status_accuracy=_mean(label is answer for label, answer in statuses),
         status_f1=_mean(by_status.values()),
         status_f1_by_status=by_status,
@@ -101,7 +122,7 @@ def score(examples: list[Example], answers: list[Understanding]) -> Scores:
         out_of_scope_rejected=_mean(foreign),
         false_rejections=_mean(ours),
         intent_f1=by_intent,
-        span_f1_by_label={str(label): value for label in SpanLabel if (value := span_f1(examples, answers, exact=True, label=label)) is not None},
+        span_f1_by_label={str(label): value for label in SpanLabel if (value := span_f1(spans, exact=True, label=label)) is not None},
     )
 
 
@@ -136,12 +157,12 @@ def calibration_error(confident: list[tuple[float, bool]]) -> float | None:
     return sum(distances) / len(confident) if confident else None
 
 
-def span_f1(examples: list[Example], answers: list[Understanding], *, exact: bool, label: SpanLabel | None = None) -> float | None:
-    """The F1 of the spans, of one label or all, with exact borders or as soon as two of a label touch."""
+def span_f1(pairs: Sequence[tuple[Sequence[Marked], Sequence[Marked]]], *, exact: bool, label: SpanLabel | None = None) -> float | None:
+    """The F1 of each text's labelled and answered spans, of one label or all, with exact borders or as soon as two of a label touch."""
     hits = missed = predicted = wanted = 0
-    for example, answer in zip(examples, answers, strict=True):
-        found = [(span.label, span.start, span.end) for span in answer.spans if label in {None, span.label}]
-        labelled = [(span.label, span.start, span.end) for span in example.spans if label in {None, span.label}]
+    for one, other in pairs:
+        labelled = [(span.label, span.start, span.end) for span in one if label in {None, span.label}]
+        found = [(span.label, span.start, span.end) for span in other if label in {None, span.label}]
         predicted += len(found)
         wanted += len(labelled)
         if exact:

@@ -309,9 +309,10 @@ class Protocol(Entry):
 
 
 class InProtocol(Entry):
-    """A text of a patient who is followed up under a protocol."""
+    """A text of a patient who is followed up under a protocol, on its fifth day where no other is given."""
 
     protocol: str
+    day: int = Field(5, ge=0)
     text: str
 
 

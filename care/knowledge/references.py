@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from care.knowledge.language import protocols_in
 from care.knowledge.model import (
     Advice,
     Clarifier,
@@ -19,7 +20,6 @@ from care.knowledge.model import (
     RedFlag,
     Symptom,
 )
-from care.knowledge.patterns import protocols_in
 
 
 @dataclass(frozen=True)

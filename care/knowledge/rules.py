@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from care.knowledge.language import Language, plain_words
 from care.knowledge.model import RedFlag
-from care.knowledge.patterns import Index, Language, Pattern, PatternInvalid, Phrase, Phrases, plain_words
+from care.knowledge.patterns import Index, Pattern, PatternInvalid, Phrase, Phrases
 
 SCOPES = (
     "denial", "denial_all", "denial_near", "not_denial", "reach_ends", "begins_new", "denial_after", "not_denial_after",
@@ -93,6 +94,8 @@ def _pattern(language: Language, flag: RedFlag, field: str, source: str) -> Patt
 
 def _excuse(language: Language, flag: RedFlag, source: str) -> tuple[str, Phrase]:
     pattern = _pattern(language, flag, "unless", source)
+    if pattern.first or pattern.last is not None:
+        raise RulesInvalid(f"{source!r} names a day; an excuse is for every day: take it out", flag.id, "unless", source)
     match pattern.anywhere:
         case ((phrase,),):
             return " ".join(sorted(pattern.protocols)), phrase

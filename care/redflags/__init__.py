@@ -27,12 +27,12 @@ _WIDE = 3
 
 def check(text: str, context: PatientContext | None = None) -> list[RedFlagHit]:
     """The rules that fire on `text`, the most serious first. A longer text is read 6,000 characters at a time. Deterministic; never raises for any text."""
-    protocol = context.protocol if context else None
+    protocol, day = (context.protocol, context.day) if context else (None, None)
     if len(text) <= _READ_AT_ONCE:
-        return list(_checked(text, protocol))
+        return list(_checked(text, protocol, day))
     found: dict[str, RedFlagHit] = {}
     for start in range(0, len(text), _READ_AT_ONCE - _READ_AGAIN):
-        for hit in _checked(text[start : start + _READ_AT_ONCE], protocol):
+        for hit in _checked(text[start : start + _READ_AT_ONCE], protocol, day):
             found.setdefault(hit.rule, hit)
     return sorted(found.values(), key=lambda hit: -hit.acuity.rank)
 
@@ -63,7 +63,7 @@ def shortened(text: str, context: PatientContext | None, most: int) -> str:
 
 
 @lru_cache(_CHECKED_LATELY)
-def _checked(text: str, protocol: str | None) -> tuple[RedFlagHit, ...]:
+def _checked(text: str, protocol: str | None, day: int | None) -> tuple[RedFlagHit, ...]:
     clauses = read_clauses(text)
     if _ELLIPSIS.search(text):  # dots may end a sentence, or be a breath within one: both are read
         clauses += read_clauses(_ELLIPSIS.sub(" ", text))
@@ -71,7 +71,7 @@ def _checked(text: str, protocol: str | None) -> tuple[RedFlagHit, ...]:
     hits: dict[str, RedFlagHit] = {}
     for rule, pattern in knowledge().rules.patterns.possible(keys):
         flag = rule.flag
-        if flag.id in hits or (pattern.protocols and protocol not in pattern.protocols):
+        if flag.id in hits or not pattern.is_for(protocol, day):
             continue
         if found := _pattern_found(pattern, rule, clauses, protocol):
             hits[flag.id] = RedFlagHit(rule=flag.id, acuity=flag.acuity, reason=flag.reason, words=found, sources=flag.sources)

@@ -89,6 +89,7 @@ def test_a_second_reader_agrees_with_the_labels() -> None:
     found = agreement(read_corpus())
     assert found is not None and found.messages >= 150
     assert found.same_intents >= 0.9 and found.acuity_kappa >= 0.8
+    assert found.span_f1 >= 0.85 and found.span_overlap_f1 >= 0.95
 
 
 def _all_chances(chance: float) -> Augmentation:
