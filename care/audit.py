@@ -29,11 +29,12 @@ class _Noted:
 
 
 def record(session: Session, *, actor: str, action: str, subject: str, at: datetime) -> None:
-    """Appends an entry in the caller's transaction: no audit, no action. `subject` is an id, never a name or words.
+    """Appends an entry in the caller's transaction, and writes what it has changed so far: no audit, no action. `subject` is an id, never a name or words.
 
-    It is noted here and appended as the transaction commits: the chain has one end, and whoever appends holds it until then. A roster's import must not keep
-    red flags from being escalated.
+    The entry is noted here and appended as the transaction commits: the chain has one end, and whoever appends holds it until then. A roster's import must
+    not keep red flags from being escalated.
     """
+    session.flush()
     session.info.setdefault(_NOTED, []).append(_Noted(at, actor, action, subject))
 
 

@@ -13,6 +13,8 @@ from workers.turns import TOGETHER, run_turns, send_each
 
 _AT_ONCE = 50
 """So many in a transaction: others wait for no more than these, and their messages leave while the next are prepared."""
+_TRANSACTIONS = 40
+"""So many in a tick. What is skipped or put off takes nothing of the pace: after an outage thousands of stale contacts must not keep back the others."""
 _AHEAD_S, _MOST_AHEAD = 30, 1000
 """No contact is begun while so many seconds' worth of segments, or so many messages, wait to be sent: where Twilio takes nothing, or less than is due, contacts
 stay planned, and what becomes stale is skipped and recorded instead of begun in vain."""
@@ -26,15 +28,20 @@ def campaigns_tick() -> None:
     with transaction() as session:
         room = min(_MOST_AHEAD, max(1, int(_AHEAD_S * current.sms_segments_per_second * numbers))) - outreach_waits(session)
         most = take_pace(session, current.sms_per_second * numbers, room) if room > 0 else 0
-    for first in range(0, most, _AT_ONCE):
+    for _ in range(_TRANSACTIONS):
+        if most <= 0:
+            return
         with transaction() as session:
-            patients = tick(session, service_clock().now(), min(_AT_ONCE, most - first))
-            turns = with_a_turn(session, patients)
+            ticked = tick(session, service_clock().now(), min(_AT_ONCE, most))
+            turns = with_a_turn(session, ticked.patients)
         for patient_id in turns:
             run_turns.delay(patient_id)
-        said = [patient_id for patient_id in patients if patient_id not in turns]
+        said = [patient_id for patient_id in ticked.patients if patient_id not in turns]
         for start in range(0, len(said), TOGETHER):
             send_each.delay(said[start : start + TOGETHER])
+        most -= len(ticked.patients)
+        if not ticked.contacts:
+            return
 
 
 @app.task(name="campaigns.complete")  # type: ignore[untyped-decorator]

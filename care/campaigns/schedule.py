@@ -83,23 +83,31 @@ def outreach_waits(session: Session) -> int:
     return session.scalar(waiting) or 0
 
 
-def tick(session: Session, at: datetime, most: int = _BATCH) -> list[str]:
-    """Takes at most `most` contacts that are due one step on; the patients who now have a turn or a message waiting.
+@dataclass(frozen=True)
+class Ticked:
+    """How many contacts a tick took a step on, and the patients who now have a turn or a message waiting: fewer, where some were put off or skipped."""
+
+    contacts: int
+    patients: list[str]
+
+
+def tick(session: Session, at: datetime, most: int = _BATCH) -> Ticked:
+    """Takes at most `most` contacts that are due one step on.
 
     Two ticks at once are safe: rows are claimed with `SKIP LOCKED` (SQLite has one writer), and each step's key is unique.
     A contact on which that fails keeps no other back: it is set aside, and a person is told.
     """
-    contacts = due(session, at, most)
-    known = _known(session, contacts)
-    contacts = _within_carriers_pace(session, contacts, known, at)
+    claimed = due(session, at, most)
+    known = _known(session, claimed)
+    contacts = _within_carriers_pace(session, claimed, known, at)
     try:
         with session.begin_nested():
-            return [contact.patient_id for contact in contacts if _step(session, contact, known, at)]
+            return Ticked(len(claimed), [contact.patient_id for contact in contacts if _step(session, contact, known, at)])
     except OperationalError:  # the database is away: the whole tick is tried again
         raise
     except Exception as error:
         log.warning("contacts_one_by_one", contacts=len(contacts), error=type(error).__name__)
-    return [contact.patient_id for contact in contacts if _step_alone(session, contact, at)]
+    return Ticked(len(claimed), [contact.patient_id for contact in contacts if _step_alone(session, contact, at)])
 
 
 def due(session: Session, at: datetime, most: int) -> Sequence[Contact]:

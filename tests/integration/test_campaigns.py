@@ -77,7 +77,7 @@ def test_a_paused_campaign_sends_nothing_and_goes_on_without_a_flood(clock: Manu
     assert rows(Inbound) == []
     change(operation.resume)
     with transaction() as session:
-        while tick(session, clock.now()):
+        while tick(session, clock.now()).patients:
             pass
     sent = [row for row in rows(Contact) if row.started_at]
     assert len(sent) <= 1
@@ -237,7 +237,7 @@ def test_a_death_is_taken_down_after_the_last_follow_up_too() -> None:
 def test_what_our_side_was_to_say_waits_in_vain_once_that_is_over(clock: ManualClock, how: str) -> None:
     patient = add_patient(1)
     with transaction() as session:
-        assert tick(session, NOON) == [patient]
+        assert tick(session, NOON).patients == [patient]
     text_in(patient, "HELP")
     if how == "withdrawal":
         _end("ref-1", StopEvent.WITHDRAWAL)
@@ -330,9 +330,9 @@ def test_a_contact_that_fails_keeps_no_other_back_and_a_person_is_told(clock: Ma
     with transaction() as session:
         session.execute(update(Contact).where(Contact.patient_id == failing, Contact.day == 1).values(questions=["taken_out"]))
     with transaction() as session:
-        assert tick(session, NOON) == [other]
+        assert tick(session, NOON).patients == [other]
     with transaction() as session:
-        assert tick(session, NOON) == []
+        assert tick(session, NOON).patients == []
     assert [(row.patient_id, row.day) for row in rows(Contact) if row.skipped_because == "failed"] == [(failing, 1)]
     assert [(row.patient_id, row.reason) for row in rows(Escalation)] == [(failing, "not_sent")]
     assert {row.patient_id for row in rows(Outbound)} == {other}
@@ -385,7 +385,7 @@ def test_a_check_in_does_not_break_into_a_conversation_with_a_person(clock: Manu
     patient = add_patient()
     with transaction() as session:
         take_over(session, patient, "u1", NOON)
-        assert tick(session, NOON) == []
+        assert tick(session, NOON).patients == []
     assert rows(Inbound) == []
     assert min(row.next_at for row in rows(Contact) if row.next_at) == NOON + timedelta(hours=1)
 
@@ -429,7 +429,7 @@ def test_advice_for_a_day_is_sent_as_it_stands_in_the_patients_language_and_want
 def test_what_our_side_was_to_say_is_not_said_after_hours(clock: ManualClock) -> None:
     patient = add_patient()
     with transaction() as session:
-        assert tick(session, NOON) == [patient]
+        assert tick(session, NOON).patients == [patient]
     clock.advance(timedelta(hours=9))
     phone = Phone()
     Sender(phone, clock).run(patient)

@@ -180,7 +180,7 @@ def test_an_opt_out_holds_for_every_campaign(clock: ManualClock) -> None:
     for _ in range(20):
         clock.advance(timedelta(hours=12))
         with transaction() as session:
-            assert tick(session, clock.now()) == []
+            assert tick(session, clock.now()).patients == []
     with transaction() as session:
         assert [row.key for row in session.scalars(select(Outbound))] == ["stop_confirmed"]
 

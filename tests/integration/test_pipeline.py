@@ -229,7 +229,7 @@ def test_a_reminder_in_the_middle_of_a_check_in_is_the_dialogues(clock: ManualCl
     runner(dialogue, clock).run(patient)
     clock.advance(timedelta(hours=5))
     with transaction() as session:
-        assert tick(session, clock.now()) == [patient]
+        assert tick(session, clock.now()).patients == [patient]
     runner(dialogue, clock).run(patient)
     assert dialogue.heard[-1] == "<remind>"
     assert rows(Outbound)[-1].body == "you said <remind>"
@@ -269,7 +269,7 @@ def test_nobody_is_written_to_at_night(clock: ManualClock) -> None:
     add_patient()
     clock.advance(timedelta(hours=13))
     with transaction() as session:
-        assert tick(session, clock.now()) == []
+        assert tick(session, clock.now()).patients == []
 
 
 @pytest.mark.parametrize("taken", [False, True])

@@ -132,7 +132,7 @@ def test_a_number_that_takes_no_sms_is_not_written_to_again(clock: ManualClock) 
     Sender(phone, clock).run(patient)
     assert len(phone.senders) == 1
     with transaction() as session:
-        assert tick(session, clock.now()) == []
+        assert tick(session, clock.now()).patients == []
     assert {row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED} == {"number_problem"}
 
 
