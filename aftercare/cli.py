@@ -211,8 +211,8 @@ def simulate(
     """Run a whole campaign on a fast clock against phones that answer, stay silent, opt out or are dead, and judge every message."""
     from aftercare.bench.instance import run_in, throwaway_service
 
-    # Paces are kept in real seconds, of which a fast clock has fewer. More contacts a second than this would only keep the senders from sending.
-    paces = {"AFTERCARE_SMS_SEGMENTS_PER_SECOND": f"{min(10 * speed, 10_000):g}", "AFTERCARE_SMS_PER_SECOND": "20"}
+    # Paces are kept in real seconds, of which a fast clock has fewer.
+    paces = {"AFTERCARE_SMS_SEGMENTS_PER_SECOND": f"{min(10 * speed, 10_000):g}", "AFTERCARE_SMS_PER_SECOND": "50"}
     variables = {"AFTERCARE_CLOCK_SPEED": f"{speed:g}", "AFTERCARE_DATABASE_URL": database, **paces}
     arguments = ["--patients", str(patients), "--days", str(days), "--protocol", protocol, "--seed", str(seed), "--out", str(out.resolve())]
     arguments += ["--spread-minutes", str(spread_minutes), "--discharged-over", str(discharged_over)]

@@ -139,7 +139,7 @@ class Sender:
             settled = [claim.patient_id for claim in claims if claim.doubtful and self._reconcile(claim)]
             taken += sum(bool(answer.external_id) for _, answer in answers)
             with transaction() as session:
-                # In the order that acceptance locks in: a refusal kept below takes the audit's lock.
+                # In the order that acceptance locks in: the conversation before what a refusal changes below.
                 lock_conversations(session, [claim.patient_id for claim, _ in answers])
                 self._keep(session, answers)
                 session.flush()

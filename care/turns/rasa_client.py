@@ -44,10 +44,12 @@ class RasaDialogue:
                 headers={"Content-Type": "application/json"},
                 timeout=httpx.Timeout(left_s, connect=min(1.0, left_s)),
             )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise DialogueFailed("Rasa could not be reached", reached=False) from error
         except httpx.TimeoutException as error:
             raise DialogueFailed("Rasa did not answer in time") from error
         except httpx.HTTPError as error:
-            raise DialogueFailed("Rasa could not be reached") from error
+            raise DialogueFailed("Rasa broke off its answer") from error
 
 
 def _reason(answer: httpx.Response) -> str:

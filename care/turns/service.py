@@ -35,6 +35,7 @@ log = structlog.get_logger()
 ATTEMPTS = 3
 _TO_DO = (InboundState.ACCEPTED, InboundState.SAID)
 _BACK_OFF = (timedelta(seconds=5), timedelta(seconds=20))
+_WHILE_AWAY = timedelta(seconds=5)
 _READ_BY_DIALOGUE = 4_000
 _SAFE_REPLY_PAUSE = timedelta(minutes=10)
 
@@ -175,12 +176,15 @@ class TurnRunner:
         self._handled(inbound)
 
     def _failed(self, session: Session, inbound: Inbound, failure: DialogueFailed) -> bool:
-        """The patient gets the safe reply, a person is told, and the turn is tried again later; true where it was given up."""
+        """The patient gets the safe reply, a person is told, and the turn is tried again later; true where it was given up. While Rasa is away that is no fault
+        of the message, and it is not given up."""
         log.warning("turn_failed", inbound=inbound.id, reason=failure.reason)
-        if inbound.attempts >= ATTEMPTS:
+        if failure.reached and inbound.attempts >= ATTEMPTS:
             self._set_aside(session, inbound)
             return True
-        inbound.retry_at = real_now() + _BACK_OFF[min(inbound.attempts, len(_BACK_OFF)) - 1]
+        inbound.retry_at = real_now() + (_BACK_OFF[min(inbound.attempts, len(_BACK_OFF)) - 1] if failure.reached else _WHILE_AWAY)
+        if not failure.reached:
+            inbound.attempts -= 1
         waiting = _oldest_message(session, inbound.patient_id)
         if waiting is not None:
             self._safe_reply(session, waiting)

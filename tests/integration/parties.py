@@ -31,10 +31,11 @@ class Echo:
 
     heard: list[str] = field(default_factory=list)
     fail: Callable[[DialogueRequest], str | None] = lambda _request: None
+    reached: bool = True
 
     def turn(self, request: DialogueRequest, state: Any, deadline_s: float) -> DialogueResponse:
         if reason := self.fail(request):
-            raise DialogueFailed(reason)
+            raise DialogueFailed(reason, reached=self.reached)
         self.heard.append(request.text or f"<{request.trigger}>")
         return DialogueResponse(replies=[Reply(text=f"you said {self.heard[-1]}")], effects=[], state={}, state_version=request.state_version + 1)
 

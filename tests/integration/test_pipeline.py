@@ -149,6 +149,18 @@ def test_a_number_nobody_knows_is_answered_once_a_day() -> None:
     assert answers[1:] == [None, None]
 
 
+def test_while_the_dialogue_is_away_a_turn_is_tried_on_and_answered_when_it_is_back(clock: ManualClock) -> None:
+    patient = add_patient()
+    text_in(patient, "hello")
+    for _ in range(ATTEMPTS + 2):
+        assert runner(Echo(fail=lambda _request: "Rasa could not be reached", reached=False), clock).run(patient) == 0
+        with transaction() as session:
+            session.execute(update(Inbound).values(retry_at=None))
+    assert runner(Echo(), clock).run(patient) == 1
+    assert [row.key or row.body for row in rows(Outbound)] == ["safe_reply", "you said hello"]
+    assert [row.reason for row in rows(Escalation)] == ["engine_failure"]
+
+
 def test_a_turn_that_fails_three_times_is_set_aside_for_a_person(clock: ManualClock) -> None:
     patient = add_patient()
     text_in(patient, "poison", 1)
