@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from care.campaigns.operation import complete
 from care.campaigns.schedule import outreach_waits, take_pace, tick
 from care.clock import service_clock
@@ -13,11 +15,11 @@ from workers.turns import TOGETHER, run_turns, send_each
 
 _AT_ONCE = 50
 """So many in a transaction: others wait for no more than these, and their messages leave while the next are prepared."""
-_TRANSACTIONS = 40
-"""So many in a tick. What is skipped or put off takes nothing of the pace: after an outage thousands of stale contacts must not keep back the others."""
-_AHEAD_S, _MOST_AHEAD = 30, 1000
-"""No contact is begun while so many seconds' worth of segments, or so many messages, wait to be sent: where Twilio takes nothing, or less than is due, contacts
-stay planned, and what becomes stale is skipped and recorded instead of begun in vain."""
+_LONGEST_S = 1.0
+"""So long a tick goes on. What it skips or puts off takes nothing of the pace: after an outage thousands of stale contacts must not keep back the others."""
+_AHEAD_S, _FEWEST_AHEAD, _MOST_AHEAD = 30, 20, 1000
+"""Nobody is written to while so many seconds' worth of segments, or so many messages, wait to be sent: where Twilio takes nothing, or less than is due,
+contacts stay planned, and what becomes stale is skipped and recorded instead of begun in vain."""
 
 
 @app.task(name="campaigns.tick")  # type: ignore[untyped-decorator]
@@ -25,12 +27,13 @@ def campaigns_tick() -> None:
     """Queues the turns of contacts that are due, at the pace that our numbers may send, then rings for them; unrung ones are found by the sweep."""
     current = settings()
     numbers = len(current.our_numbers)
+    began = time.monotonic()
     with transaction() as session:
-        room = min(_MOST_AHEAD, max(1, int(_AHEAD_S * current.sms_segments_per_second * numbers))) - outreach_waits(session)
+        ahead = min(_MOST_AHEAD, max(_FEWEST_AHEAD, int(_AHEAD_S * current.sms_segments_per_second * numbers)))
+        room = ahead - outreach_waits(session, service_clock().now())
         most = take_pace(session, current.sms_per_second * numbers, room) if room > 0 else 0
-    for _ in range(_TRANSACTIONS):
-        if most <= 0:
-            return
+    full = room <= 0
+    while (most > 0 or full) and time.monotonic() - began < _LONGEST_S:
         with transaction() as session:
             ticked = tick(session, service_clock().now(), min(_AT_ONCE, most))
             turns = with_a_turn(session, ticked.patients)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from functools import cache
 
+import structlog
+from sqlalchemy.exc import OperationalError
+
 from aftercare.assembly import build_sender, build_turn_runner
 from care.messages.sending import Sender
 from care.settings import settings
 from care.turns.service import TurnRunner
 from workers.app import app
+
+log = structlog.get_logger()
 
 TOGETHER = 10
 """So many patients' messages are sent with the same transactions."""
@@ -46,5 +51,12 @@ def send(patient_id: str) -> None:
 
 @app.task(name="sms.send_each")  # type: ignore[untyped-decorator]
 def send_each(patient_ids: list[str]) -> None:
-    """The same for several patients, with few transactions."""
-    _sender().run_each(patient_ids)
+    """The same for several patients, with few transactions. Where it fails for one, the others' are sent one by one."""
+    try:
+        _sender().run_each(patient_ids)
+    except OperationalError:  # the database is away: the sweep rings again
+        raise
+    except Exception as error:
+        log.warning("sent_one_by_one", patients=len(patient_ids), error=type(error).__name__)
+        for patient_id in patient_ids:
+            send.delay(patient_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import cache
 
 import redis
@@ -19,7 +20,8 @@ from workers.app import app
 from workers.turns import TOGETHER, run_turns, send, send_each
 
 _SWEPT_S = 30
-_UNHEARD, _MOST_RUNG, _FEWEST_RUNG = 10, 150, 10
+_UNHEARD, _MOST_UNHEARD = 10, 500
+_MOST_RUNG, _FEWEST_RUNG = 150, 10
 _SWEEPS_S = 6
 
 
@@ -32,25 +34,27 @@ def _gateway() -> TwilioGateway:
 def sweep() -> None:
     """Rings for patients with a turn or a send that nobody is at, and leaves a sign that Beat and a worker are at work.
 
-    Where bells have not been heard yet, those who wait longest are rung for and no others: most of them have been rung for, and bells that find nothing to do
-    take the workers' time in a backlog. Nor are more rung for than our numbers can send until the next sweeps.
+    Where bells have not been heard yet, only a few are rung for, drawn by lot: most have been rung for, and bells that find nothing to do take the workers'
+    time in a backlog. Nor are more rung for than our numbers can send until the next sweeps.
     """
     current = settings()
     sent_meanwhile = _SWEEPS_S * current.sms_segments_per_second * len(current.our_numbers)
     broker = redis.Redis.from_url(current.redis)
     with reading() as session:
         turns, sends = waiting_patients(session)
-    for patient_id in turns[: _room(broker, "turns")]:
+    for patient_id in _rung_for(broker, "turns", turns, _MOST_RUNG):
         run_turns.delay(patient_id)
-    most = min(_room(broker, "sms"), max(_FEWEST_RUNG, int(sent_meanwhile)))
-    for start in range(0, most, TOGETHER):
-        if together := sends[start : min(start + TOGETHER, most)]:
-            send_each.delay(together)
+    wanted = _rung_for(broker, "sms", sends, max(_FEWEST_RUNG, int(sent_meanwhile)))
+    for start in range(0, len(wanted), TOGETHER):
+        send_each.delay(wanted[start : start + TOGETHER])
     broker.set(SWEPT, "1", ex=_SWEPT_S)
 
 
-def _room(broker: redis.Redis, queue: str) -> int:
-    return _MOST_RUNG if int(broker.llen(queue)) < _UNHEARD else _FEWEST_RUNG
+def _rung_for(broker: redis.Redis, queue: str, waiting: list[str], most: int) -> list[str]:
+    unheard = int(broker.llen(queue))
+    if unheard < _UNHEARD:
+        return waiting[: min(_MOST_RUNG, most)]
+    return random.sample(waiting, min(_FEWEST_RUNG, most, len(waiting))) if unheard < _MOST_UNHEARD else []
 
 
 @app.task(name="upkeep.poll")  # type: ignore[untyped-decorator]

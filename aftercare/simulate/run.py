@@ -65,6 +65,7 @@ def simulate(patients: int, days: int, protocol: str, spread_minutes: int, disch
     with httpx.Client(base_url=f"http://127.0.0.1:{settings().emulator_port}", timeout=30) as emulator, ThreadPoolExecutor(1) as other:
         enrolling = other.submit(_enroll_all, list(owned), discharged_over)
         replies = _Town(owned, emulator).live_until(ends, outages, enrolling)
+        enrolling.result()
     judged = account(owned, replies, began, ends)
     write_report(judged, outages, out)
     _progress.print(f"{out / 'report.html'} and report.json are written")

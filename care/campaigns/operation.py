@@ -159,7 +159,10 @@ def add_appointment(session: Session, enrollment: Enrollment, visit: datetime, a
     contact = appointment_contact(campaign, patient, enrollment, visit)
     if _reminder_of(session, enrollment, visit) is not None:
         raise EnrollmentConflict("at: this visit is planned already")
-    if (cancelled := session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.step == contact.step)).one_or_none()) is not None:
+    same_minute = select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.step == contact.step)
+    if (cancelled := session.scalars(same_minute).one_or_none()) is not None:
+        if cancelled.skipped_because != "cancelled":
+            raise EnrollmentConflict("at: another visit is planned in this minute")
         cancelled.step = f"{cancelled.step}-{cancelled.id[:8]}"
         session.flush()
     _add(session, campaign, contact)
@@ -177,6 +180,8 @@ def cancel_appointment(session: Session, enrollment: Enrollment, visit: datetime
         session.flush()
     else:
         _end_contacts(session, select(Contact.id).where(Contact.id == reminder.id), at, "cancelled")
+        session.refresh(reminder)
+        reminder.skipped_because = "cancelled"
     record(session, actor=actor, action="appointment_cancelled", subject=enrollment.patient_id, at=at)
 
 
@@ -284,7 +289,7 @@ def _must_run(enrollment: Enrollment) -> None:
 
 
 def _reminder_of(session: Session, enrollment: Enrollment, visit: datetime) -> Contact | None:
-    """The visit's contact; of a visit that was cancelled after its reminder there is none any more."""
+    """The visit's contact; of a visit that was cancelled there is none any more."""
     still_on = Contact.skipped_because.is_distinct_from("cancelled")
     return session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.appointment_at == visit, still_on)).one_or_none()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import ValidationError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from care.campaigns.service import EnrollmentConflict, check, enroll
@@ -42,7 +43,8 @@ class Roster:
 
 
 def take_in(campaign_id: str, roster: Roster, at: datetime, *, skip_bad: bool, actor: str) -> int:
-    """Enrols the good rows, adding to the bad ones those that conflict; how many. With bad rows nobody is enrolled unless `skip_bad`.
+    """Enrols the good rows, adding to the bad ones those that conflict; how many. With bad rows nobody is enrolled unless `skip_bad`, but for a conflict that
+    somebody else makes meanwhile.
 
     A few rows a transaction, so that patients' messages are taken in meanwhile. Where it is cut off, the same call with `skip_bad` takes in the rest.
     """
@@ -61,6 +63,8 @@ def take_in(campaign_id: str, roster: Roster, at: datetime, *, skip_bad: bool, a
                     enrolled += 1
                 except EnrollmentConflict as error:
                     roster.bad.append(_bad_row(line, error))
+                except IntegrityError:
+                    roster.bad.append(BadRow(line, "reference", "was entered by somebody else at this moment; look whether all is well"))
     return enrolled
 
 

@@ -51,6 +51,9 @@ _WHILE_A_CHECK_IN_IS_OPEN = timedelta(hours=1)
 _WHILE_A_MESSAGE_WAITS = timedelta(minutes=30)
 _NOTICE_EVERY = timedelta(days=21)
 """Protocols write at least every nine days while they last: no thirty days pass without it."""
+_SOON = timedelta(minutes=1)
+_WHILE_MUCH_WAITS = timedelta(minutes=2)
+_LOOKED_AT = 50
 _TICK = "campaigns.tick"
 _OPEN = (ContactState.STARTED, ContactState.REMINDED, ContactState.OFFERED_CHAT)
 
@@ -69,45 +72,56 @@ def take_pace(session: Session, per_second: float, wanted: int = _BATCH, carrier
         return 0
     longest = max(_LONGEST_SAVED, 1 / per_second)
     saved_s = min(max((now - beat.at).total_seconds(), 0.0), longest)
-    allowed = min(int(saved_s * per_second), wanted)
+    allowed = min(int(saved_s * per_second + 1e-9), wanted)
     if allowed:
         beat.at = now - timedelta(seconds=saved_s - allowed / per_second)
     return allowed
 
 
-def outreach_waits(session: Session) -> int:
-    """How many messages that our side began could be sent now and are not yet."""
-    due = or_(Outbound.next_at.is_(None), Outbound.next_at <= datetime.now(UTC))
-    ours = (Outbound.channel == Channel.SMS, Outbound.state == OutboundState.PENDING, Outbound.not_after.is_not(None))
-    waiting = select(func.count()).select_from(Outbound).where(*ours, due)
+def outreach_waits(session: Session, at: datetime) -> int:
+    """How many messages that our side began wait to be sent within a minute, and may still be at `at`."""
+    soon = or_(Outbound.next_at.is_(None), Outbound.next_at <= datetime.now(UTC) + _SOON)
+    ours = (Outbound.channel == Channel.SMS, Outbound.state == OutboundState.PENDING, Outbound.not_after >= at)
+    waiting = select(func.count()).select_from(Outbound).where(*ours, soon)
     return session.scalar(waiting) or 0
 
 
 @dataclass(frozen=True)
 class Ticked:
-    """How many contacts a tick took a step on, and the patients who now have a turn or a message waiting: fewer, where some were put off or skipped."""
+    """How many contacts a tick looked at, and the patients who now have a turn or a message waiting: fewer, where some were put off or skipped."""
 
     contacts: int
     patients: list[str]
 
 
 def tick(session: Session, at: datetime, most: int = _BATCH) -> Ticked:
-    """Takes at most `most` contacts that are due one step on.
+    """Takes contacts that are due one step on, at most `most` of them by saying something: none where it is 0, and those that would are put off.
 
     Two ticks at once are safe: rows are claimed with `SKIP LOCKED` (SQLite has one writer), and each step's key is unique.
     A contact on which that fails keeps no other back: it is set aside, and a person is told.
     """
-    claimed = due(session, at, most)
+    claimed = due(session, at, max(most, _LOOKED_AT))
     known = _known(session, claimed)
+    known.may_speak = most > 0
     contacts = _within_carriers_pace(session, claimed, known, at)
     try:
         with session.begin_nested():
-            return Ticked(len(claimed), [contact.patient_id for contact in contacts if _step(session, contact, known, at)])
+            return _steps(session, contacts, known, at, most)
     except OperationalError:  # the database is away: the whole tick is tried again
         raise
     except Exception as error:
         log.warning("contacts_one_by_one", contacts=len(contacts), error=type(error).__name__)
     return Ticked(len(claimed), [contact.patient_id for contact in contacts if _step_alone(session, contact, at)])
+
+
+def _steps(session: Session, contacts: Sequence[Contact], known: _Known, at: datetime, most: int) -> Ticked:
+    patients: list[str] = []
+    for number, contact in enumerate(contacts):
+        if most and len(patients) == most:
+            return Ticked(number, patients)
+        if _step(session, contact, known, at):
+            patients.append(contact.patient_id)
+    return Ticked(len(contacts), patients)
 
 
 def due(session: Session, at: datetime, most: int) -> Sequence[Contact]:
@@ -149,6 +163,7 @@ class _Known:
     last_said: dict[str, datetime]
     last_notice: dict[str, datetime]
     unanswered: dict[str, list[Contact]]
+    may_speak: bool = True
 
 
 def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
@@ -203,6 +218,8 @@ def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bo
         _skip(contact, reason)
         return False
     later = max(later, _not_before(contact, known, at))
+    if not known.may_speak and rung is not _Rung.GIVE_UP:
+        later = max(later, at + _WHILE_MUCH_WAITS)
     if later > at:
         contact.next_at = later
         return False

@@ -68,7 +68,7 @@ class Language:
         days = {sign: int(day) for sign, day in _DAY.findall(source)}
         if days and not protocols_in(source):
             raise PatternInvalid(f"{source!r} names a day of no protocol; name the protocols whose days are meant")
-        return Pattern(anywhere, protocols_in(source), source, days.get(">=", 0), days.get("<="))
+        return Pattern(anywhere, protocols_in(source), source, days.get(">="), days.get("<="))
 
     def phrase(self, source: str) -> Phrase:
         """The phrase that `source` writes. Raises `PatternInvalid`."""

@@ -186,13 +186,14 @@ class Pattern:
     anywhere: tuple[tuple[Phrase, ...], ...]
     protocols: frozenset[str]
     source: str
-    first: int = 0
+    first: int | None = None
     last: int | None = None
 
     def is_for(self, protocol: str | None, day: int | None) -> bool:
         """Whether it is looked for in a message of this protocol and day. On a day that is not known it is: no danger is overlooked for want of a date."""
-        on_day = day is None or (self.first <= day and (self.last is None or day <= self.last))
-        return on_day and (not self.protocols or protocol in self.protocols)
+        if self.protocols and protocol not in self.protocols:
+            return False
+        return day is None or ((self.first is None or self.first <= day) and (self.last is None or day <= self.last))
 
 
 class Index(Generic[_Entry]):

@@ -94,7 +94,7 @@ def _pattern(language: Language, flag: RedFlag, field: str, source: str) -> Patt
 
 def _excuse(language: Language, flag: RedFlag, source: str) -> tuple[str, Phrase]:
     pattern = _pattern(language, flag, "unless", source)
-    if pattern.first or pattern.last is not None:
+    if pattern.first is not None or pattern.last is not None:
         raise RulesInvalid(f"{source!r} names a day; an excuse is for every day: take it out", flag.id, "unless", source)
     match pattern.anywhere:
         case ((phrase,),):

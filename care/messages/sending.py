@@ -1,4 +1,4 @@
-"""Sending the outbox by SMS: head first, one at a time per patient, each routine message at most once.
+"""Sending the outbox by SMS: head first, in order for each patient, each routine message at most once.
 
 A row is claimed, and the claim committed, before Twilio is called; it carries its reference in the callback URL. A claim that ended without an
 answer leaves the row `unknown`: it is looked up in Twilio's message list before anything is sent again.
@@ -104,6 +104,7 @@ class _Claim:
     haste: Haste = Haste.ANSWER
     doubtful: bool = False
     probe: bool = False
+    lease_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -136,23 +137,29 @@ class Sender:
             claims = self._claim_each(session, patient_ids)
         while claims:
             answers = self._hand_over([claim for claim in claims if not claim.doubtful])
-            settled = [claim.patient_id for claim in claims if claim.doubtful and self._reconcile(claim)]
+            doubtful = [claim for claim in claims if claim.doubtful]
             taken += sum(bool(answer.external_id) for _, answer in answers)
             with transaction() as session:
                 # In the order that acceptance locks in: the conversation before what a refusal changes below.
                 lock_conversations(session, [claim.patient_id for claim, _ in answers])
                 self._keep(session, answers)
                 session.flush()
-                claims = self._claim_each(session, list(dict.fromkeys([*(claim.patient_id for claim, _ in answers), *settled])))
+                more = [claim.patient_id for claim, _ in answers]
+                claims = [] if doubtful else self._claim_each(session, list(dict.fromkeys(more)))
+            if doubtful:  # each may take seconds: not between a message and what is kept of it
+                more += [claim.patient_id for claim in doubtful if self._reconcile(claim)]
+                with transaction() as session:
+                    claims = self._claim_each(session, list(dict.fromkeys(more)))
         return taken
 
     def _hand_over(self, claims: Sequence[_Claim]) -> list[tuple[_Claim, _Answer]]:
         """Hands each message to Twilio. Held back is what is over its number's pace, what has waited too long for its turn, what comes after a message of the
         same patient that Twilio did not take, and the rest once Twilio takes nothing from us."""
-        at_pace, answers = self._at_their_pace(claims), list[tuple[_Claim, _Answer]]()
         began, closed, broken = time.monotonic(), False, set[str]()
+        at_pace, answers = self._at_their_pace(claims), list[tuple[_Claim, _Answer]]()
         for claim in claims:
-            stale = claim is not claims[0] and time.monotonic() - began > self._policy.fresh.total_seconds()
+            longest = self._policy.lease / 2 if claim is claims[0] else self._policy.fresh
+            stale = time.monotonic() - began > max(longest, self._policy.fresh).total_seconds()
             if claim.row_id not in at_pace:
                 answer = _Answer(held_back=True, next_at=datetime.now(UTC) + self._policy.pause)
             else:
@@ -198,12 +205,15 @@ class Sender:
         for claim, answer in answers:
             if answer.external_id:
                 continue
-            row = session.get_one(Outbound, claim.row_id)
+            row = session.get(Outbound, claim.row_id)
+            if row is None:  # the patient's record was erased meanwhile
+                continue
+            still_ours = row.state is OutboundState.SENDING and row.lease_until == claim.lease_until
             if answer.refused is not None:
                 self._refused(session, row, answer.refused)
-            elif row.state is OutboundState.SENDING and answer.held_back:
+            elif still_ours and answer.held_back:
                 row.state, row.lease_until, row.attempts, row.next_at = OutboundState.PENDING, None, row.attempts - 1, answer.next_at
-            elif row.state is OutboundState.SENDING:
+            elif still_ours:
                 row.state, row.next_at, row.lease_until = OutboundState.UNKNOWN, datetime.now(UTC), None
         if any(not answer.external_id and answer.refused is None and not answer.held_back for _, answer in answers):
             self._hold_if_silent(session)
@@ -220,7 +230,7 @@ class Sender:
             log.error("sms_held", code=_SILENCE)
 
     def _claim_each(self, session: Session, patient_ids: Sequence[str]) -> list[_Claim]:
-        """The row to act on next of each patient who has one."""
+        """The rows to act on next, of those patients first to whom a warning is to go."""
         if not patient_ids:
             return []
         conversations = lock_conversations(session, patient_ids, skip_locked=len(patient_ids) > 1)
@@ -243,7 +253,8 @@ class Sender:
             if rows:
                 revoked = consent.get(conversation.patient_id) == "revoked"
                 claims += self._claim(session, patients[conversation.patient_id], sticky_number(conversation, self._gateway.numbers), rows, revoked, held)
-        return claims
+        warned = {claim.patient_id for claim in claims if claim.haste is Haste.WARNING}
+        return sorted(claims, key=lambda claim: claim.patient_id not in warned)
 
     def _claim(self, session: Session, patient: Patient, sender: str, rows: Sequence[Outbound], revoked: bool, opened: Breaker | None) -> list[_Claim]:
         """The rows to act on next: one to look up, or a few to send. Consent is looked at here, in the claim, not when the row was written."""
@@ -282,7 +293,20 @@ class Sender:
             row.attempts += 1
             if opened is not None:
                 breaker.claim_probe(opened)
-            claims.append(_Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, row.segments, _haste(row), probe=opened is not None))
+            claims.append(
+                _Claim(
+                    row.id,
+                    patient.id,
+                    patient.phone,
+                    sender,
+                    row.body,
+                    row.reference,
+                    row.segments,
+                    _haste(row),
+                    probe=opened is not None,
+                    lease_until=row.lease_until,
+                )
+            )
         return claims
 
     def _reconcile(self, claim: _Claim) -> bool:

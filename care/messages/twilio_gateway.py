@@ -35,7 +35,7 @@ class TwilioGateway:
             if error.status >= _SERVER_ERROR:
                 raise SmsUnanswered from error
             raise SmsRefused(error.code or error.status) from error
-        except (requests.ConnectionError, requests.Timeout, TwilioException) as error:
+        except (requests.RequestException, TwilioException, ValueError) as error:
             raise SmsUnanswered from error
         return str(message.sid)
 

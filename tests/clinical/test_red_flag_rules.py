@@ -64,6 +64,12 @@ def fired(text: str | InProtocol) -> list[str]:
     return [hit.rule for hit in hits]
 
 
+@pytest.mark.parametrize("day", [-400, -1, 0, 1, 4000, None])
+def test_a_rule_that_names_no_day_fires_on_every_day_also_before_the_discharge(day: int | None) -> None:
+    for protocol in (None, "knee_replacement"):
+        assert "chest_pain" in [hit.rule for hit in check("crushing chest pain", PatientContext(protocol=protocol, day=day))]
+
+
 def test_there_are_as_many_rules_as_promised() -> None:
     assert len(FLAGS) >= 94
 

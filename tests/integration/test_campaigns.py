@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, update
 from care.campaigns import operation
 from care.campaigns.overview import overview
 from care.campaigns.preview import preview, preview_new
-from care.campaigns.schedule import take_pace, tick
+from care.campaigns.schedule import outreach_waits, take_pace, tick
 from care.campaigns.service import CampaignInvalid, EnrollmentConflict, campaign_named, create_campaign, enroll
 from care.clock import ManualClock
 from care.escalations.service import take_over
@@ -449,6 +449,37 @@ def test_the_pace_is_kept_by_all_schedulers_together() -> None:
         session.get_one(Heartbeat, "campaigns.tick").at = datetime.now(UTC) - timedelta(hours=8)
     with transaction() as session:
         assert take_pace(session, 10) == 50
+
+
+def test_stale_contacts_take_nothing_of_the_pace(clock: ManualClock) -> None:
+    for number in range(60):
+        add_patient(number)
+    with transaction() as session:
+        session.execute(update(Contact).where(Contact.step != "check_in-1").values(next_at=None))
+        session.execute(update(Contact).where(Contact.step == "check_in-1").values(next_at=NOON - timedelta(hours=1), not_after=NOON - timedelta(minutes=1)))
+        fresh = session.scalars(select(Contact).where(Contact.step == "check_in-1").order_by(Contact.id).limit(3)).all()
+        for contact in fresh:
+            contact.next_at, contact.not_after = NOON - timedelta(minutes=1), NOON + timedelta(hours=2)
+    spoken: list[str] = []
+    while len(spoken) < 2:
+        with transaction() as session:
+            spoken += tick(session, NOON, 2 - len(spoken)).patients
+    assert len(spoken) == 2
+    assert [row.skipped_because for row in rows(Contact) if row.step == "check_in-1"].count("stale") == 57
+
+
+def test_while_much_waits_to_be_sent_nobody_is_written_to_and_silent_ones_are_told_of(clock: ManualClock) -> None:
+    add_patient(1)
+    run_ticks(clock, 0.1)
+    begun = rows(Outbound)
+    with transaction() as session:
+        assert outreach_waits(session, clock.now()) == len(begun) > 0
+    add_patient(2)
+    with transaction() as session:
+        session.execute(update(Contact).where(Contact.state == ContactState.STARTED).values(state=ContactState.OFFERED_CHAT, next_at=clock.now()))
+        assert tick(session, clock.now(), 0).patients == []
+    assert [row.reason for row in rows(Escalation)] == ["no_answer"]
+    assert len(rows(Outbound)) == len(begun)
 
 
 def test_the_preview_says_what_is_then_sent(clock: ManualClock) -> None:
