@@ -227,7 +227,7 @@ _UNCONFIRMED = "state IN ('accepted', 'sent') AND channel = 'sms'"
 
 
 class Outbound(Base):
-    """A message to a patient, sent head first, one at a time per patient, in order of `id`. `contact_id`: what our side says first in that contact."""
+    """A message to a patient, sent head first, in order of `id`. `contact_id`: what our side says first in that contact."""
 
     __tablename__ = "outbound"
     __table_args__ = (
