@@ -191,9 +191,9 @@ def folder(tmp_path: Path) -> Path:
         ("wishes.yaml", "stop_whole:", "stop_hole:", ["wishes.yaml", "stop_whole", "add it"]),
         ("wishes.yaml", "asks: '^(?:", "asks: '^((?:", ["wishes.yaml", "asks", "no regular expression"]),
         ("advice/recovery.yaml", "not_for: [", "not_for: [feaver, ", ["advice/recovery.yaml", "line ", "field not_for", "'feaver'", "correct its spelling"]),
-        ("protocols/copd.yaml", "cough: [0, 30]", "cough: [60]", ["protocols/copd.yaml", "line 17", "entry copd", "field expected.cough"]),
-        ("protocols/copd.yaml", "cough: [0, 30]", "cough: [60, 0]", ["protocols/copd.yaml", "line 17", "field expected.cough", "the first day"]),
-        ("protocols/copd.yaml", "chest_pain,", "chest_pane,", ["protocols/copd.yaml", "line 27", "entry copd", "field red_flags", "'chest_pane'"]),
+        ("protocols/copd.yaml", "cough: [0, 30]", "cough: [60]", ["protocols/copd.yaml", "line 21", "entry copd", "field expected.cough"]),
+        ("protocols/copd.yaml", "cough: [0, 30]", "cough: [60, 0]", ["protocols/copd.yaml", "line 21", "field expected.cough", "the first day"]),
+        ("protocols/copd.yaml", "chest_pain,", "chest_pane,", ["protocols/copd.yaml", "line 31", "entry copd", "field red_flags", "'chest_pane'"]),
         ("protocols/copd.yaml", "name: COPD", "name: COPD\nname: copd", ["protocols/copd.yaml", "line 4", "'name' stands twice", "remove one"]),
         (
             "complications/birth.yaml",
