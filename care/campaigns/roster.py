@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from care.campaigns.service import EnrollmentConflict, check, enroll
+from care.campaigns.service import EnrollmentConflict, check_enrollable, enroll
 from care.patients.model import NewPatient
 from care.storage.engine import reading, transaction
 from care.storage.tables import Campaign
@@ -71,7 +71,7 @@ def take_in(campaign_id: str, roster: Roster, at: datetime, *, skip_bad: bool, a
 def _good(session: Session, campaign: Campaign, roster: Roster) -> Iterator[tuple[int, NewPatient]]:
     for line, patient in roster.patients:
         try:
-            check(session, campaign, patient)
+            check_enrollable(session, campaign, patient)
         except EnrollmentConflict as error:
             roster.bad.append(_bad_row(line, error))
         else:

@@ -90,7 +90,7 @@ def campaign_named(session: Session, name: str) -> Campaign:
 
 def enroll(session: Session, campaign: Campaign, new: NewPatient, at: datetime, actor: str = "service") -> Enrolled:
     """Takes the patient in (or finds the one of this reference) and plans every contact. Raises `EnrollmentConflict`."""
-    patient = check(session, campaign, new) or _new_patient(session, new, at)
+    patient = check_enrollable(session, campaign, new) or _new_patient(session, new, at)
     version = knowledge().protocols[campaign.protocol].version
     enrollment = Enrollment(campaign_id=campaign.id, patient_id=patient.id, anchor=new.anchor, protocol_version=version, created_at=at)
     session.add(enrollment)
@@ -104,7 +104,7 @@ def enroll(session: Session, campaign: Campaign, new: NewPatient, at: datetime, 
     return Enrolled(patient.id, enrollment.id, len(planned))
 
 
-def check(session: Session, campaign: Campaign, new: NewPatient) -> Patient | None:
+def check_enrollable(session: Session, campaign: Campaign, new: NewPatient) -> Patient | None:
     """The patient of this reference, where there is one. Raises `EnrollmentConflict` where the patient cannot be enrolled."""
     if campaign.state is CampaignState.STOPPED:
         raise EnrollmentConflict(f"campaign: {campaign.name!r} was stopped; make a new one")
