@@ -1,9 +1,14 @@
-"""The breaker: a provider that refuses everything is not asked again and again; the queue is held, and one message a minute tries."""
+"""The breaker: a provider that refuses everything is not asked again and again; the queue is held, and one message a minute tries.
+
+Senders meet here in the same moment, so it is written in single statements: none fails because another one was first.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import delete, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from care.storage.tables import Breaker
@@ -22,23 +27,20 @@ def holds(breaker: Breaker) -> bool:
     return breaker.retry_at > datetime.now(UTC)
 
 
-def claim_probe(breaker: Breaker) -> None:
+def claim_probe(session: Session) -> None:
     """Who sends now is the probe."""
-    breaker.retry_at = datetime.now(UTC) + _PROBE_EVERY
+    session.execute(update(Breaker).where(Breaker.name == _SMS).values(retry_at=datetime.now(UTC) + _PROBE_EVERY))
 
 
 def trip(session: Session, code: int) -> None:
     """Holds the queue for a minute from now."""
     now = datetime.now(UTC)
-    breaker = session.get(Breaker, _SMS)
-    if breaker is None:
-        session.add(Breaker(name=_SMS, code=code, opened_at=now, retry_at=now + _PROBE_EVERY))
-    else:
-        breaker.code, breaker.retry_at = code, now + _PROBE_EVERY
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    opened = insert(Breaker).values(name=_SMS, code=code, opened_at=now, retry_at=now + _PROBE_EVERY)
+    again = {"code": opened.excluded.code, "retry_at": opened.excluded.retry_at}
+    session.execute(opened.on_conflict_do_update(index_elements=["name"], set_=again))
 
 
 def reset(session: Session) -> None:
     """A message was taken: all is well."""
-    breaker = session.get(Breaker, _SMS)
-    if breaker is not None:
-        session.delete(breaker)
+    session.execute(delete(Breaker).where(Breaker.name == _SMS))

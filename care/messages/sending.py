@@ -292,7 +292,7 @@ class Sender:
             row.state, row.lease_until, row.sent_at = OutboundState.SENDING, now + self._policy.lease, service_now
             row.attempts += 1
             if opened is not None:
-                breaker.claim_probe(opened)
+                breaker.claim_probe(session)
             claims.append(
                 _Claim(
                     row.id,
