@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
+
+from sqlalchemy.orm import Session
 
 from care.campaigns.operation import complete
-from care.campaigns.schedule import outreach_waits, take_pace, tick
+from care.campaigns.schedule import outreach_waits, take_pace, tick, turns_wait
 from care.clock import service_clock
 from care.messages.sweep import with_a_turn
 from care.settings import settings
@@ -20,19 +23,25 @@ _LONGEST_S = 1.0
 _AHEAD_S, _FEWEST_AHEAD, _MOST_AHEAD = 30, 20, 1000
 """Nobody is written to while so many seconds' worth of segments, or so many messages, wait to be sent: where Twilio takes nothing, or less than is due,
 contacts stay planned, and what becomes stale is skipped and recorded instead of begun in vain."""
+_MOST_TURNS_AHEAD = 100
+"""For each process that handles turns: while more wait, about half a minute's worth, nobody is written to. Who has answered comes before who is to be asked."""
+
+
+def room(session: Session, at: datetime) -> int:
+    """How many may be written to before too much waits; none where it is not positive."""
+    current = settings()
+    ahead = min(_MOST_AHEAD, max(_FEWEST_AHEAD, int(_AHEAD_S * current.sms_segments_per_second * len(current.our_numbers))))
+    return min(ahead - outreach_waits(session, at), _MOST_TURNS_AHEAD * current.worker_processes - turns_wait(session))
 
 
 @app.task(name="campaigns.tick")  # type: ignore[untyped-decorator]
 def campaigns_tick() -> None:
     """Queues the turns of contacts that are due, at the pace that our numbers may send, then rings for them; unrung ones are found by the sweep."""
-    current = settings()
-    numbers = len(current.our_numbers)
     began = time.monotonic()
     with transaction() as session:
-        ahead = min(_MOST_AHEAD, max(_FEWEST_AHEAD, int(_AHEAD_S * current.sms_segments_per_second * numbers)))
-        room = ahead - outreach_waits(session, service_clock().now())
-        most = take_pace(session, current.sms_per_second * numbers, room) if room > 0 else 0
-    full = room <= 0
+        free = room(session, service_clock().now())
+        most = take_pace(session, settings().sms_per_second * len(settings().our_numbers), free) if free > 0 else 0
+    full = free <= 0
     while (most > 0 or full) and time.monotonic() - began < _LONGEST_S:
         with transaction() as session:
             ticked = tick(session, service_clock().now(), min(_AT_ONCE, most))

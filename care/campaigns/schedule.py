@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
@@ -86,6 +86,12 @@ def outreach_waits(session: Session, at: datetime) -> int:
     return session.scalar(waiting) or 0
 
 
+def turns_wait(session: Session) -> int:
+    """How many messages wait for their turn now."""
+    due_now = or_(Inbound.retry_at.is_(None), Inbound.retry_at <= datetime.now(UTC))
+    return session.scalar(select(func.count()).select_from(Inbound).where(Inbound.state == InboundState.ACCEPTED, due_now)) or 0
+
+
 @dataclass(frozen=True)
 class Ticked:
     """How many contacts a tick looked at, and the patients who now have a turn or a message waiting: fewer, where some were put off or skipped."""
@@ -103,15 +109,14 @@ def tick(session: Session, at: datetime, most: int = _BATCH) -> Ticked:
     claimed = due(session, at, max(most, _LOOKED_AT))
     known = _known(session, claimed)
     known.may_speak = most > 0
-    contacts = _within_carriers_pace(session, claimed, known, at)
     try:
         with session.begin_nested():
-            return _steps(session, contacts, known, at, most)
+            return _steps(session, claimed, known, at, most)
     except OperationalError:  # the database is away: the whole tick is tried again
         raise
     except Exception as error:
-        log.warning("contacts_one_by_one", contacts=len(contacts), error=type(error).__name__)
-    return Ticked(len(claimed), [contact.patient_id for contact in contacts if _step_alone(session, contact, at)])
+        log.warning("contacts_one_by_one", contacts=len(claimed), error=type(error).__name__)
+    return Ticked(len(claimed), [contact.patient_id for contact in claimed if _step_alone(session, contact, at)])
 
 
 def _steps(session: Session, contacts: Sequence[Contact], known: _Known, at: datetime, most: int) -> Ticked:
@@ -127,18 +132,6 @@ def _steps(session: Session, contacts: Sequence[Contact], known: _Known, at: dat
 def due(session: Session, at: datetime, most: int) -> Sequence[Contact]:
     """At most `most` contacts whose time has come and that no other tick holds, the longest waiting first; held until the transaction ends."""
     return session.scalars(select(Contact).where(Contact.next_at <= at).order_by(Contact.next_at).limit(most).with_for_update(skip_locked=True)).all()
-
-
-def _within_carriers_pace(session: Session, contacts: Sequence[Contact], known: _Known, at: datetime) -> Sequence[Contact]:
-    """Those that their carriers take now; the others are put off, each a little longer than the one before."""
-    put_off: set[str] = set()
-    for carrier, pace in settings().sms_carrier_per_second.items():
-        of_it = [contact for contact in contacts if known.patients[contact.patient_id].carrier == carrier]
-        allowed = take_pace(session, pace, len(of_it), carrier) if of_it else 0
-        for number, contact in enumerate(of_it[allowed:], 1):
-            contact.next_at = at + timedelta(seconds=number / pace)
-            put_off.add(contact.id)
-    return [contact for contact in contacts if contact.id not in put_off]
 
 
 class _Rung(Enum):
@@ -164,6 +157,8 @@ class _Known:
     last_notice: dict[str, datetime]
     unanswered: dict[str, list[Contact]]
     may_speak: bool = True
+    carrier_waiting: dict[str, int] = field(default_factory=dict)
+    """How many of this tick each carrier did not take any more."""
 
 
 def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
@@ -220,6 +215,8 @@ def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bo
     later = max(later, _not_before(contact, known, at))
     if not known.may_speak and rung is not _Rung.GIVE_UP:
         later = max(later, at + _WHILE_MUCH_WAITS)
+    if later <= at and rung is not _Rung.GIVE_UP:
+        later = at + _carrier_waits(session, known, patient.carrier)
     if later > at:
         contact.next_at = later
         return False
@@ -295,6 +292,18 @@ def _not_before(contact: Contact, known: _Known, at: datetime) -> datetime:
         return at + _WHILE_A_MESSAGE_WAITS
     asks_less = contact.kind is StepKind.SURVEY and contact.state is ContactState.PLANNED
     return at + _WHILE_A_CHECK_IN_IS_OPEN if asks_less and any(each.kind is StepKind.CHECK_IN for each in unanswered) else at
+
+
+def _carrier_waits(session: Session, known: _Known, carrier: str | None) -> timedelta:
+    """How long a contact that would speak now waits for the patient's carrier: none where it takes one more; others each longer than the last."""
+    pace = settings().sms_carrier_per_second.get(carrier or "")
+    if pace is None:
+        return timedelta(0)
+    waiting = known.carrier_waiting.get(carrier or "", 0)
+    if not waiting and take_pace(session, pace, 1, carrier or ""):
+        return timedelta(0)
+    known.carrier_waiting[carrier or ""] = waiting + 1
+    return timedelta(seconds=(waiting + 1) / pace)
 
 
 def _climb(session: Session, contact: Contact, rung: _Rung, patient: Patient, asks: bool, at: datetime, not_after: datetime, *, notice: bool) -> bool:

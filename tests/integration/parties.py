@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select, update
 
+from care.campaigns.schedule import tick
 from care.clock import ManualClock
 from care.messages.acceptance import Accepted, accept
 from care.messages.inbox import Incoming
 from care.messages.sending import SentSms, SmsUnanswered
+from care.patients.model import NewPatient
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import (
     Breaker,
     Channel,
+    Contact,
+    ContactState,
     Outbound,
 )
 from care.turns.dialogue import DialogueFailed, DialogueRequest, DialogueResponse, Reply
@@ -84,3 +88,31 @@ def make_due() -> None:
     with transaction() as session:
         session.execute(update(Outbound).values(next_at=None))
         session.execute(update(Breaker).values(retry_at=NOON))
+
+
+def planned() -> list[Contact]:
+    """The contacts that are still to come, the next first."""
+    return sorted((row for row in rows(Contact) if row.state is ContactState.PLANNED), key=lambda row: row.due_at)
+
+
+def new_patient(number: int, **given: object) -> NewPatient:
+    """Somebody who is not enrolled yet."""
+    return NewPatient.model_validate(
+        {
+            "reference": f"ref-{number}",
+            "name": f"Pat{number} Example",
+            "phone": f"+1555010{number:04d}",
+            "date_of_birth": "1950-01-01",
+            "anchor": "2026-03-01",
+            **given,
+        }
+    )
+
+
+def run_ticks(clock: ManualClock, days: float, every: timedelta = timedelta(minutes=30)) -> None:
+    """The campaigns' clockwork for so many days."""
+    end = clock.now() + timedelta(days=days)
+    while clock.now() < end:
+        with transaction() as session:
+            tick(session, clock.now())
+        clock.advance(every)

@@ -165,6 +165,21 @@ def test_a_carriers_pace_holds_its_own_phones_back_and_no_others(clock: ManualCl
     assert later == [NOON + timedelta(seconds=number / 0.4) for number in range(1, 9)]
 
 
+def test_what_is_skipped_takes_nothing_of_a_carriers_pace(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFTERCARE_SMS_CARRIER_PER_SECOND", '{"slow": 0.4}')
+    settings.cache_clear()
+    _make_campaign(NOON)
+    slow = [_enroll(number, NOON, carrier="slow") for number in range(10)]
+    fresh = set(slow[8:])
+    with transaction() as session:
+        first_day = update(Contact).where(Contact.day == 1)
+        session.execute(first_day.values(due_at=NOON, next_at=NOON - timedelta(minutes=1), not_after=NOON - timedelta(minutes=1)))
+        session.execute(first_day.where(Contact.patient_id.in_(fresh)).values(next_at=NOON, not_after=NOON + timedelta(hours=5)))
+    with transaction() as session:
+        assert set(tick(session, NOON).patients) == fresh
+    assert {row.patient_id for row in rows(Contact) if row.day == 1 and row.skipped_because == "stale"} == set(slow) - fresh
+
+
 def test_a_receipt_that_never_came_is_looked_up_once_in_a_while(clock: ManualClock) -> None:
     text_in(patient := add_patient(), "HELP")
     phone, asked = Phone(), list[str]()
