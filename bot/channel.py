@@ -1,14 +1,17 @@
 """The way into Rasa: one turn a request, idempotent, versioned, and with no way to pass a failure off as an answer.
 
-Failures that Rasa swallows (a handler that crashed, an action server that is away, an empty intent) become a 502 that names the cause, and the
-conversation is put back to where it was.
+Failures that Rasa swallows (a handler that crashed, an action server that broke off, an empty intent) become a 502 that names the cause, and the
+conversation is put back to where it was. Where an engine cannot be reached no turn is begun: a 503 says which is away, and the message is not the cause.
 """
 
+import asyncio
 import hmac
 import logging
 import os
 from typing import Any, Awaitable, Callable, Dict, List, Optional, Text, Tuple
+from urllib.parse import urlsplit
 
+import redis
 from rasa.core.channels.channel import CollectingOutputChannel, InputChannel, UserMessage
 from sanic import Blueprint, response
 from sanic.request import Request
@@ -20,6 +23,7 @@ logger = logging.getLogger(__name__)
 # Rasa logs a failed action with the request's body, which holds the patient's words: this channel names the failure instead.
 for _name in ("rasa.core.processor", "rasa.core.actions.action", "rasa.core.http_interpreter"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
+_REACHED_WITHIN_S = 1.0
 _TRIGGERS = {"ask_consent", "start_check_in", "remind", "resume"}
 
 
@@ -65,9 +69,18 @@ class AftercareInput(InputChannel):
 
     async def _turn(self, agent: Any, body: Dict[str, Any]) -> Tuple[int, Dict[str, Any]]:
         store, sender = _bare_store(agent), body["sender"]
-        record = store.record(sender)
+        try:
+            record = store.record(sender)
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            return 503, {"error": "redis_away"}
         if record and record.get("message_id") == body["message_id"] and record["version"] == body["state_version"] + 1:
             return 200, record["response"]
+        needed = {"actions": agent.processor.action_endpoint}
+        if not body.get("trigger"):
+            needed["nlu"] = agent.processor.http_interpreter.endpoint_config
+        for name, endpoint in needed.items():
+            if not await _listens(endpoint.url):
+                return 503, {"error": f"{name}_away"}
         if body.get("state") is not None:
             record = {"version": body["state_version"], "state": body["state"]}
             store.put(sender, record)
@@ -125,6 +138,18 @@ def _bare_store(agent: Any) -> Any:
     if bare is not None:
         agent.tracker_store = agent.processor.tracker_store = bare
     return agent.tracker_store
+
+
+async def _listens(url: str) -> bool:
+    """Whether anybody takes a connection at the address."""
+    address = urlsplit(url)
+    opening = asyncio.open_connection(address.hostname, address.port or (443 if address.scheme == "https" else 80))
+    try:
+        _, writer = await asyncio.wait_for(opening, _REACHED_WITHIN_S)
+    except (OSError, asyncio.TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 class _Failed(Exception):

@@ -44,6 +44,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")  # safe from a kill; only a power failure may take the last rows back
         self._db.executescript(_SCHEMA)
 
     def add(self, direction: str, sender: str, recipient: str, body: str, status: str, callback: str | None = None, media: int = 0) -> Sms:

@@ -147,8 +147,8 @@ class Dialogue(Protocol):
 
 
 class DialogueFailed(Exception):
-    """Rasa, its actions or the nlu service behind it did not answer in their contract; `reason` says which and how. Where Rasa was not `reached` at all, the
-    message cannot be the cause."""
+    """Rasa, its actions or the nlu service behind it did not answer in their contract; `reason` says which and how. Where one of them could not be
+    `reached` at all, the message cannot be the cause."""
 
     def __init__(self, reason: str, *, reached: bool = True) -> None:
         super().__init__(f"the dialogue manager failed: {reason}")

@@ -10,6 +10,9 @@ from pydantic import ValidationError
 
 from care.turns.dialogue import DialogueFailed, DialogueRequest, DialogueResponse
 
+_AWAY = "_away"
+"""Ends the reason of a turn that Rasa did not begin since it could not reach what it needs."""
+
 
 class RasaDialogue:
     """Runs turns on a Rasa server through its `aftercare` channel."""
@@ -24,7 +27,8 @@ class RasaDialogue:
         if answer.status_code == httpx.codes.CONFLICT:
             answer = self._post(request.model_copy(update={"state": state or {}}), answer_by)
         if answer.status_code != httpx.codes.OK:
-            raise DialogueFailed(_reason(answer))
+            reason = _reason(answer)
+            raise DialogueFailed(reason, reached=not reason.endswith(_AWAY))
         try:
             response = DialogueResponse.model_validate_json(answer.content)
         except ValidationError as error:

@@ -35,7 +35,8 @@ log = structlog.get_logger()
 ATTEMPTS = 3
 _TO_DO = (InboundState.ACCEPTED, InboundState.SAID)
 _BACK_OFF = (timedelta(seconds=5), timedelta(seconds=20))
-_WHILE_AWAY = timedelta(seconds=5)
+_WHILE_AWAY = (timedelta(seconds=5), timedelta(seconds=30))
+"""The shortest and the longest pause while Rasa is away: a tenth of the time that the message has waited. In a long outage hundreds wait."""
 _READ_BY_DIALOGUE = 4_000
 _SAFE_REPLY_PAUSE = timedelta(minutes=10)
 
@@ -182,9 +183,13 @@ class TurnRunner:
         if failure.reached and inbound.attempts >= ATTEMPTS:
             self._set_aside(session, inbound)
             return True
-        inbound.retry_at = real_now() + (_BACK_OFF[min(inbound.attempts, len(_BACK_OFF)) - 1] if failure.reached else _WHILE_AWAY)
-        if not failure.reached:
+        if failure.reached:
+            pause = _BACK_OFF[min(inbound.attempts, len(_BACK_OFF)) - 1]
+        else:
+            shortest, longest = _WHILE_AWAY
+            pause = min(max(shortest, (self._clock.now() - inbound.received_at) / 10), longest)
             inbound.attempts -= 1
+        inbound.retry_at = real_now() + pause
         waiting = _oldest_message(session, inbound.patient_id)
         if waiting is not None:
             self._safe_reply(session, waiting)

@@ -123,6 +123,21 @@ def test_a_dialogue_that_is_gone(engines: Engines, name: str) -> None:
     assert engines.service.sql(f"SELECT state FROM inbound WHERE {where} ORDER BY id DESC LIMIT 1") == [("handled",)]
 
 
+def test_what_stays_away_is_no_fault_of_the_message(engines: Engines) -> None:
+    phone, guard = engines.patient(), psutil.Process(engines.service.processes()["actions"])
+    where = f"patient_id = (SELECT id FROM patients WHERE reference = 'e{int(phone[-4:])}')"
+    guard.suspend()  # brings nothing back
+    try:
+        for child in reversed(guard.children(recursive=True)):
+            child.kill()
+        engines.service.text(phone, "thank you so much")
+        engines.service.wait_for(phone, SAFE_REPLY, WITHIN_S)
+        assert engines.service.sql(f"SELECT state, attempts FROM inbound WHERE {where} ORDER BY id DESC LIMIT 1") == [("accepted", 0)]
+    finally:
+        guard.resume()
+    engines.service.wait_for(phone, NORMAL, 180)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_model_that_fails_leaves_rules_encoder_and_a_person(engines: Engines, fault: str) -> None:
     phone = engines.patient()

@@ -100,7 +100,7 @@ def small_talk(cohort: Cohort, number: int) -> list[tuple[str, str]]:
 @pytest.mark.timeout(7200)
 def test_r01_any_process_killed(storm: Service, tmp_path: Path) -> None:
     cohort, chance = Cohort(storm, 50 * SCALE, tmp_path), random.Random(1)
-    with again_and_again(lambda: kill_one(storm, chance), 20 * SCALE, every_s=15):
+    with again_and_again(lambda: kill_one(storm, chance), 20 * SCALE, every_s=10):
         cohort.write(small_talk(cohort, 1000 * SCALE))
     cohort.settle(240 * SCALE)
     cohort.check(1000 * SCALE)
