@@ -66,6 +66,20 @@ _PULSE_WORDS = frozenset(["pulse", "heart", "heartbeat", "hr", "bpm", "heartrate
 _PRESSURE_WORDS = frozenset(["bp", "pressure", "bloodpressure", "cuff", "systolic", "over", "presion", "reading", "tension", "top", "压"])
 MEASURED_WORDS = _FEVER_WORDS | _SUGAR_WORDS | _OXYGEN_WORDS | _PULSE_WORDS | _PRESSURE_WORDS
 """The words that a number stands beside."""
+_TELLS_ITS_KIND = (
+    _OXYGEN_WORDS
+    | (_PULSE_WORDS - {"heart", "beating", "ticker", "心"})
+    | frozenset(["temp", "temps", "temperature", "temperatura", "bp", "bloodpressure", "systolic", "weight", "weighs", "weighed", "peso", "sugar", "glucose"])
+    | frozenset(["age", "aged"])
+)
+"""After one of these a number is of that kind, whatever is said of the next number."""
+_OF_BREATHS = frozenset(["resp", "resps", "respiratory", "respiration", "respirations", "breathing", "breaths", "rr"])
+"""Beside these a rate is none of the pulse."""
+_KETONES = frozenset(["ketones", "ketone"])
+_EACH = frozenset(["every", "each", "per", "cada"])
+"""Before a number of hours or days these tell how often, not how long."""
+_KINDS = frozenset(["type", "tipo", "stage"])
+"""A number after one of these measures nothing."""
 _GAIN_WORDS = frozenset(["gain", "gained", "up", "heavier", "put", "added", "more", "extra", "subi", "aumente", "increase", "increased"])
 _LOW_WORDS = frozenset(
     [
@@ -102,6 +116,7 @@ _NOTHING_ELSE = frozenset(["", "and", "now", "then", "again", "before", "after",
 _REACH = 4
 _POUNDS_A_KILO = 2.2046
 _MG_A_MMOL = 18.0
+_HIGHEST_MG = 1500
 
 
 def readings(words: tuple[str, ...]) -> tuple[Reading, ...]:
@@ -152,11 +167,19 @@ def _with_a_fraction(words: tuple[str, ...], at: int) -> tuple[float | None, int
 def _meant(words: tuple[str, ...], value: float, start: int, end: int) -> Iterator[tuple[str, float]]:
     after = words[end : end + 2]
     first = after[0] if after else ""
-    about = _beside(words[max(0, start - _REACH) : start][::-1]) | _beside(words[end : end + _REACH])
-    if first in _HOURS:
-        yield "hours", value
-    elif first in _DAYS:
-        yield "days", value
+    before, following = _beside(words[max(0, start - _REACH) : start][::-1]), _beside(words[end : end + _REACH])
+    if (before & _TELLS_ITS_KIND or words[start - 1 : start] == ("hour",)) and any(word[0].isdigit() for word in words[end : end + _REACH + 1]):
+        following -= _OXYGEN_WORDS | _PULSE_WORDS  # "pulse 66, sats 97": they speak of the number that they lead to ("hr" is read as hour)
+    if before & _OF_BREATHS:
+        before -= {"rate"}  # "resp rate 20"
+    if first not in _KETONES or (after[1:] and after[1][0].isdigit()):
+        following -= _KETONES  # "sugar 9, ketones 0.2"
+    about, last = before | following, words[start - 1] if start else ""
+    if first in _HOURS | _DAYS:
+        if last not in _EACH:
+            yield "hours" if first in _HOURS else "days", value
+    elif last in _KINDS or words[start] == "twice":
+        return
     elif first in _POUND | _KILO:
         if about & _GAIN_WORDS:
             yield "weight_gain", value * (_POUNDS_A_KILO if first in _KILO else 1.0)
@@ -190,12 +213,12 @@ def _measured(words: tuple[str, ...], value: float, start: int, end: int, first:
         not sugar and 34 <= value <= 43 and (degrees or about & _FEVER_WORDS or (_decimal(words[start], value) and value >= 37 and not about & _PRESSURE_WORDS))
     ):
         yield "temperature", value
-    if about & {"ketones", "ketone"} and value <= 15:
+    if about & _KETONES and value <= 15:
         yield "ketones", value
     elif sugar and value >= 1:
         if value <= 33.3 and (value < 20 or first != "mgdl"):
             yield "sugar", round(value * _MG_A_MMOL)
-        if value >= 20 and first != "mmol":
+        if 20 <= value <= _HIGHEST_MG and first != "mmol" and not _decimal(words[start], value):
             yield "sugar", value
     if not sugar and about & _LOW_WORDS and (20 <= value < 70 or (_decimal(words[start], value) and 1 <= value < 4)):
         yield "low_number", value if value >= 20 else round(value * _MG_A_MMOL)
