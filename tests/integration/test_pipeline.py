@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -159,6 +159,19 @@ def test_while_the_dialogue_is_away_a_turn_is_tried_on_and_answered_when_it_is_b
     assert runner(Echo(), clock).run(patient) == 1
     assert [row.key or row.body for row in rows(Outbound)] == ["safe_reply", "you said hello"]
     assert [row.reason for row in rows(Escalation)] == ["engine_failure"]
+
+
+def test_the_longer_a_message_waits_for_the_dialogue_the_less_often_it_is_tried(clock: ManualClock) -> None:
+    text_in(patient := add_patient(), "hello")
+    pauses = []
+    for waited_s in (0, 100, 3600):
+        clock.moment = NOON + timedelta(seconds=waited_s)
+        with transaction() as session:
+            session.execute(update(Inbound).values(retry_at=None))
+        began = datetime.now(UTC)
+        runner(Echo(fail=lambda _request: "Rasa could not be reached", reached=False), clock).run(patient)
+        pauses.append(round((rows(Inbound)[0].retry_at - began).total_seconds()))
+    assert pauses == [5, 10, 30]
 
 
 def test_a_turn_that_fails_three_times_is_set_aside_for_a_person(clock: ManualClock) -> None:

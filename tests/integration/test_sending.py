@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -10,6 +12,7 @@ from sqlalchemy import update
 
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
+from care.messages import breaker
 from care.messages.acceptance import accept
 from care.messages.inbox import Incoming
 from care.messages.outbox import OutboundText, write
@@ -401,3 +404,23 @@ def test_receipts_in_any_order_end_alike(order: list[str], clock: ManualClock) -
         with transaction() as session:
             assert take_receipt(session, Told(row.reference, phone.held[0].external_id, status), NOON)
     assert rows(Outbound)[0].state is OutboundState.DELIVERED
+
+
+def test_senders_that_trip_the_breaker_in_one_moment_do_not_fail_each_other() -> None:
+    def trip() -> None:
+        with transaction() as session:
+            breaker.trip(session, 63018)
+
+    with ThreadPoolExecutor(1) as other:
+        with transaction() as session:
+            breaker.trip(session, 63038)
+            session.flush()
+            second = other.submit(trip)
+            time.sleep(0.3)
+        second.result()
+    with transaction() as session:
+        held = breaker.look(session)
+        assert held is not None
+        assert (held.code, breaker.holds(held)) == (63018, True)
+        breaker.reset(session)
+        assert breaker.look(session) is None
