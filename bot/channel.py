@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # Rasa logs a failed action with the request's body, which holds the patient's words: this channel names the failure instead.
 for _name in ("rasa.core.processor", "rasa.core.actions.action", "rasa.core.http_interpreter"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
-_REACHED_WITHIN_S = 1.0
+_REACHED_WITHIN_S = 3.0
 _TRIGGERS = {"ask_consent", "start_check_in", "remind", "resume"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
@@ -87,9 +87,9 @@ def outreach_waits(session: Session, at: datetime) -> int:
 
 
 def turns_wait(session: Session) -> int:
-    """How many messages wait for their turn now."""
-    due_now = or_(Inbound.retry_at.is_(None), Inbound.retry_at <= datetime.now(UTC))
-    return session.scalar(select(func.count()).select_from(Inbound).where(Inbound.state == InboundState.ACCEPTED, due_now)) or 0
+    """How many patients wait for a turn, whatever keeps it back."""
+    waiting = select(func.count(Inbound.patient_id.distinct())).where(Inbound.state == InboundState.ACCEPTED)
+    return session.scalar(waiting) or 0
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,13 @@ def tick(session: Session, at: datetime, most: int = _BATCH) -> Ticked:
         raise
     except Exception as error:
         log.warning("contacts_one_by_one", contacts=len(claimed), error=type(error).__name__)
-    return Ticked(len(claimed), [contact.patient_id for contact in claimed if _step_alone(session, contact, at)])
+    patients: list[str] = []
+    for number, contact in enumerate(claimed):
+        if most and len(patients) == most:
+            return Ticked(number, patients)
+        if _step_alone(session, contact, known, at):
+            patients.append(contact.patient_id)
+    return Ticked(len(claimed), patients)
 
 
 def _steps(session: Session, contacts: Sequence[Contact], known: _Known, at: datetime, most: int) -> Ticked:
@@ -187,10 +193,11 @@ def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
     )
 
 
-def _step_alone(session: Session, contact: Contact, at: datetime) -> bool:
+def _step_alone(session: Session, contact: Contact, tick_knows: _Known, at: datetime) -> bool:
     try:
         with session.begin_nested():
-            return _step(session, contact, _known(session, [contact]), at)
+            known = replace(_known(session, [contact]), may_speak=tick_knows.may_speak, carrier_waiting=tick_knows.carrier_waiting)
+            return _step(session, contact, known, at)
     except OperationalError:
         raise
     except Exception as error:
@@ -296,13 +303,13 @@ def _not_before(contact: Contact, known: _Known, at: datetime) -> datetime:
 
 def _carrier_waits(session: Session, known: _Known, carrier: str | None) -> timedelta:
     """How long a contact that would speak now waits for the patient's carrier: none where it takes one more; others each longer than the last."""
-    pace = settings().sms_carrier_per_second.get(carrier or "")
-    if pace is None:
+    pace = settings().sms_carrier_per_second.get(carrier) if carrier else None
+    if carrier is None or pace is None:
         return timedelta(0)
-    waiting = known.carrier_waiting.get(carrier or "", 0)
-    if not waiting and take_pace(session, pace, 1, carrier or ""):
+    waiting = known.carrier_waiting.get(carrier, 0)
+    if not waiting and take_pace(session, pace, 1, carrier):
         return timedelta(0)
-    known.carrier_waiting[carrier or ""] = waiting + 1
+    known.carrier_waiting[carrier] = waiting + 1
     return timedelta(seconds=(waiting + 1) / pace)
 
 

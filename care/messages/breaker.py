@@ -6,8 +6,9 @@ Senders meet here in the same moment, so it is written in single statements: non
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
-from sqlalchemy import delete, update
+from sqlalchemy import CursorResult, delete, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -27,9 +28,11 @@ def holds(breaker: Breaker) -> bool:
     return breaker.retry_at > datetime.now(UTC)
 
 
-def claim_probe(session: Session) -> None:
-    """Who sends now is the probe."""
-    session.execute(update(Breaker).where(Breaker.name == _SMS).values(retry_at=datetime.now(UTC) + _PROBE_EVERY))
+def claim_probe(session: Session) -> bool:
+    """Whether who asks is the probe of this minute; another one was first where it is not."""
+    now = datetime.now(UTC)
+    free = update(Breaker).where(Breaker.name == _SMS, Breaker.retry_at <= now)
+    return cast(CursorResult[Any], session.execute(free.values(retry_at=now + _PROBE_EVERY))).rowcount == 1
 
 
 def trip(session: Session, code: int) -> None:

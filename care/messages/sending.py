@@ -280,7 +280,8 @@ class Sender:
                 row.error_code = patient.number_problem
                 self._give_up(session, row)
                 continue
-            if opened is not None and breaker.holds(opened) and not (row.safety and opened.code == _SILENCE):
+            goes_in_silence = opened is not None and row.safety and opened.code == _SILENCE
+            if opened is not None and breaker.holds(opened) and not goes_in_silence:
                 if row.safety:
                     self._tell(session, row, f"SMS is held (Twilio's code {opened.code}) and a safety message waits: phone the patient.", Acuity.URGENT, "held")
                 continue
@@ -289,10 +290,10 @@ class Sender:
             blocked = blocked or (waits and not _redelivery(row))
             if waits or (blocked and not row.safety):
                 continue
+            if opened is not None and not breaker.claim_probe(session) and not goes_in_silence:
+                continue
             row.state, row.lease_until, row.sent_at = OutboundState.SENDING, now + self._policy.lease, service_now
             row.attempts += 1
-            if opened is not None:
-                breaker.claim_probe(session)
             claims.append(
                 _Claim(
                     row.id,

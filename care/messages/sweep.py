@@ -31,11 +31,14 @@ def unread_patients(session: Session) -> list[str]:
 def waiting_patients(session: Session) -> tuple[list[str], list[str]]:
     """Patients with an accepted message that no process is at, and patients with an SMS that is due; warnings and the oldest first."""
     now = datetime.now(UTC)
+    paused = select(Inbound.patient_id).where(
+        Inbound.state == InboundState.ACCEPTED, Inbound.retry_at > now
+    )  # nothing overtakes the message that is tried again
     turns = session.scalars(
         select(Inbound.patient_id)
         .join(Conversation, Conversation.patient_id == Inbound.patient_id)
         .where(Inbound.state == InboundState.ACCEPTED)
-        .where(or_(Inbound.retry_at.is_(None), Inbound.retry_at <= now))
+        .where(Inbound.patient_id.not_in(paused))
         .where(or_(Conversation.lease_until.is_(None), Conversation.lease_until <= now))
         .order_by(Inbound.id)
         .limit(_BATCH)

@@ -25,7 +25,7 @@ _ANSWERED = re.compile(r"\?[\s\-\u2013:,]*(no|nope|none|nah|nada)\b(?=\s*(?:[.,;
 _CONTRACTED = re.compile(r"(?<=\w)['`\u2018\u2019\u02bc\u00b4](?=\w)")
 _POSSESSIVE = re.compile(r"\b(?!(?:it|he|she|that|there|what|who|here|where|let|how)')([a-z]{2,})['`\u2018\u2019\u02bc\u00b4]s\b")
 _DROPPED_G = re.compile(r"\b([a-z]{2,}in)['\u2019](?!\w)")
-_SPACED = re.compile(r"(?<![a-z0-9'])[a-z][ ._\-](?:[a-z0-9][ ._\-]){2,}[a-z](?![a-z0-9])")
+_SPACED = re.compile(r"(?<![a-z0-9])(?<!\w')[a-z][ ._\-](?:[a-z0-9][ ._\-]){2,}[a-z](?![a-z0-9])")
 _SPLIT_WORD = re.compile(r"(?<=[a-z])[_*]+(?=[a-z])")
 _TOKEN = re.compile(r"[,:()\u2013\u2014]|\d+(?:,\d{3})+(?!\d)|\d+(?:[.,]\d+)?(?:/\d+)*(?![a-z0-9])|[a-z0-9@$!]+|[\u3400-\u9fff]")
 _NUMBER_AND_UNIT = re.compile(

@@ -68,13 +68,18 @@ MEASURED_WORDS = _FEVER_WORDS | _SUGAR_WORDS | _OXYGEN_WORDS | _PULSE_WORDS | _P
 """The words that a number stands beside."""
 _TELLS_ITS_KIND = (
     _OXYGEN_WORDS
+    | _SUGAR_WORDS
     | (_PULSE_WORDS - {"heart", "beating", "ticker", "心"})
-    | frozenset(["temp", "temps", "temperature", "temperatura", "bp", "bloodpressure", "systolic", "weight", "weighs", "weighed", "peso", "sugar", "glucose"])
+    | frozenset(["temp", "temps", "temperature", "temperatura", "bp", "bloodpressure", "systolic", "weight", "weighs", "weighed", "peso"])
     | frozenset(["age", "aged"])
 )
-"""After one of these a number is of that kind, whatever is said of the next number."""
+"""A number that follows one of these at once is of that kind."""
+_LEADING = frozenset(["is", "was", "of", "at", "about", "around", "are", "were", "now", "reads", "es", "de"])
+_NO_PULSE_HOUR = frozenset(["last", "past", "an", "the", "this", "half", "every", "each", "per", "next", "first", "one"])
+"""Before "hour" these say that it is none of "HR", which is read as hour."""
 _OF_BREATHS = frozenset(["resp", "resps", "respiratory", "respiration", "respirations", "breathing", "breaths", "rr"])
 """Beside these a rate is none of the pulse."""
+_FASTEST_BREATHS = 60
 _KETONES = frozenset(["ketones", "ketone"])
 _EACH = frozenset(["every", "each", "per", "cada"])
 """Before a number of hours or days these tell how often, not how long."""
@@ -116,7 +121,9 @@ _NOTHING_ELSE = frozenset(["", "and", "now", "then", "again", "before", "after",
 _REACH = 4
 _POUNDS_A_KILO = 2.2046
 _MG_A_MMOL = 18.0
-_HIGHEST_MG = 1500
+_HIGHEST_MG, _HIGHEST_MMOL = 1500, 33.3
+"""A meter shows no more than 600 mg/dL; well above it are years and hours of the clock."""
+_MOST_HOURS = 24
 
 
 def readings(words: tuple[str, ...]) -> tuple[Reading, ...]:
@@ -166,15 +173,10 @@ def _with_a_fraction(words: tuple[str, ...], at: int) -> tuple[float | None, int
 
 def _meant(words: tuple[str, ...], value: float, start: int, end: int) -> Iterator[tuple[str, float]]:
     after = words[end : end + 2]
-    first = after[0] if after else ""
-    before, following = _beside(words[max(0, start - _REACH) : start][::-1]), _beside(words[end : end + _REACH])
-    if (before & _TELLS_ITS_KIND or words[start - 1 : start] == ("hour",)) and any(word[0].isdigit() for word in words[end : end + _REACH + 1]):
-        following -= _OXYGEN_WORDS | _PULSE_WORDS  # "pulse 66, sats 97": they speak of the number that they lead to ("hr" is read as hour)
-    if before & _OF_BREATHS:
-        before -= {"rate"}  # "resp rate 20"
-    if first not in _KETONES or (after[1:] and after[1][0].isdigit()):
-        following -= _KETONES  # "sugar 9, ketones 0.2"
-    about, last = before | following, words[start - 1] if start else ""
+    first = "mgdl" if after == ("mg", "dl") else after[0] if after else ""
+    if first == "hour" and value > _MOST_HOURS and after[1:] and after[1][0].isdigit():  # "temp 101.5 HR 130"
+        first = ""
+    about, last = _about(words, value, start, end), words[start - 1] if start else ""
     if first in _HOURS | _DAYS:
         if last not in _EACH:
             yield "hours" if first in _HOURS else "days", value
@@ -189,6 +191,29 @@ def _meant(words: tuple[str, ...], value: float, start: int, end: int) -> Iterat
         yield "pain", value
     elif first not in _TIMES:
         yield from _measured(words, value, start, end, first, about)
+
+
+def _about(words: tuple[str, ...], value: float, start: int, end: int) -> set[str]:
+    """The words that speak of the number: those around it up to the next ones, without those that lead to the next where this one has its own kind."""
+    before, following = _beside(words[max(0, start - _REACH) : start][::-1]), _beside(words[end : end + _REACH])
+    hour = start - 2 if words[start - 1 : start] and words[start - 1] in _LEADING else start - 1
+    if hour >= 0 and words[hour] == "hour" and _NO_PULSE_HOUR.isdisjoint(words[max(0, hour - 1) : hour]) and value == int(value):
+        before.add("hr")
+    if value <= _FASTEST_BREATHS and any(word in _OF_BREATHS and then == "rate" for word, then in itertools.pairwise(words[max(0, start - _REACH) : start])):
+        before -= {"rate"}
+    following_at = next((at for at in range(end, min(len(words), end + _REACH + 1)) if words[at][0].isdigit()), None)
+    if following_at is not None and _TIMES.isdisjoint(words[following_at + 1 : following_at + 2]) and ("hr" in before or _kind_before(words, start, 0)):
+        following -= _kind_before(words, following_at, end)
+    return before | following
+
+
+def _kind_before(words: tuple[str, ...], at: int, first: int) -> set[str]:
+    """The words of a kind that lead to the number at `at`: at once, or with one short word between."""
+    end = at - 1 if at > first and words[at - 1] in _LEADING else at
+    begin = end
+    while begin > first and words[begin - 1] in _TELLS_ITS_KIND:
+        begin -= 1
+    return set(words[begin:end])
 
 
 def _beside(words: tuple[str, ...]) -> set[str]:
@@ -216,9 +241,9 @@ def _measured(words: tuple[str, ...], value: float, start: int, end: int, first:
     if about & _KETONES and value <= 15:
         yield "ketones", value
     elif sugar and value >= 1:
-        if value <= 33.3 and (value < 20 or first != "mgdl"):
+        if value <= _HIGHEST_MMOL and (value < 20 or first != "mgdl"):
             yield "sugar", round(value * _MG_A_MMOL)
-        if 20 <= value <= _HIGHEST_MG and first != "mmol" and not _decimal(words[start], value):
+        if 20 <= value <= _HIGHEST_MG and first != "mmol" and (value > _HIGHEST_MMOL or first == "mgdl" or not _decimal(words[start], value)):
             yield "sugar", value
     if not sugar and about & _LOW_WORDS and (20 <= value < 70 or (_decimal(words[start], value) and 1 <= value < 4)):
         yield "low_number", value if value >= 20 else round(value * _MG_A_MMOL)
@@ -272,7 +297,7 @@ def _gained(words: tuple[str, ...]) -> Iterator[Reading]:
     """ "180 on Monday and 186 today": a weight that rose between two numbers of a clause."""
     if _WEIGHT_WORDS.isdisjoint(words):
         return
-    weights = [(value, start, end) for value, start, end in _numbers(words) if 35 <= value <= 400]
+    weights = [each for each in _numbers(words) if 35 <= each[0] <= 400 and not _kind_before(words, each[1], 0) - _WEIGHT_WORDS]
     for (before, start, _), (after, then, end) in itertools.pairwise(weights):
         gain = before - after if words[then - 1] in _BEFORE else after - before
         if 1 <= gain <= 15:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,7 +37,7 @@ ATTEMPTS = 3
 _TO_DO = (InboundState.ACCEPTED, InboundState.SAID)
 _BACK_OFF = (timedelta(seconds=5), timedelta(seconds=20))
 _WHILE_AWAY = (timedelta(seconds=5), timedelta(seconds=30))
-"""The shortest and the longest pause while Rasa is away: a tenth of the time that the message has waited. In a long outage hundreds wait."""
+"""The shortest and the longest pause while Rasa, or what it needs, is away: a tenth of the time that the message has waited. In a long outage hundreds wait."""
 _READ_BY_DIALOGUE = 4_000
 _SAFE_REPLY_PAUSE = timedelta(minutes=10)
 
@@ -177,8 +178,8 @@ class TurnRunner:
         self._handled(inbound)
 
     def _failed(self, session: Session, inbound: Inbound, failure: DialogueFailed) -> bool:
-        """The patient gets the safe reply, a person is told, and the turn is tried again later; true where it was given up. While Rasa is away that is no fault
-        of the message, and it is not given up."""
+        """The patient gets the safe reply, a person is told, and the turn is tried again later; true where it was given up. While Rasa, or what it needs, is
+        away that is no fault of the message, and it is not given up."""
         log.warning("turn_failed", inbound=inbound.id, reason=failure.reason)
         if failure.reached and inbound.attempts >= ATTEMPTS:
             self._set_aside(session, inbound)
@@ -190,10 +191,11 @@ class TurnRunner:
             pause = min(max(shortest, (self._clock.now() - inbound.received_at) / 10), longest)
             inbound.attempts -= 1
         inbound.retry_at = real_now() + pause
-        waiting = _oldest_message(session, inbound.patient_id)
-        if waiting is not None:
-            self._safe_reply(session, waiting)
-            self._tell_person(session, waiting, f"The message could not be answered: {failure.reason}.")
+        waiting = _waiting_messages(session, inbound.patient_id)
+        for each in waiting:
+            self._tell_person(session, each, f"The message could not be answered: {failure.reason}.")
+        if waiting:
+            self._safe_reply(session, waiting[-1])
         return False
 
     def _set_aside(self, session: Session, inbound: Inbound) -> None:
@@ -204,11 +206,11 @@ class TurnRunner:
         log.error("turn_set_aside", inbound=inbound.id)
 
     def _safe_reply(self, session: Session, inbound: Inbound) -> None:
+        """Says once for a message, and for those that come soon after, that it cannot be answered now."""
         now = self._clock.now()
+        since = min(inbound.received_at, now - _SAFE_REPLY_PAUSE)
         said = session.scalar(
-            select(Outbound.id)
-            .where(Outbound.patient_id == inbound.patient_id, Outbound.key == "safe_reply", Outbound.created_at > now - _SAFE_REPLY_PAUSE)
-            .limit(1)
+            select(Outbound.id).where(Outbound.patient_id == inbound.patient_id, Outbound.key == "safe_reply", Outbound.created_at >= since).limit(1)
         )
         if said is None:
             patient = session.get_one(Patient, inbound.patient_id)
@@ -255,6 +257,7 @@ def _next(session: Session, patient_id: str) -> Inbound | None:
     return session.get_one(Inbound, waiting[0][0])
 
 
-def _oldest_message(session: Session, patient_id: str) -> Inbound | None:
+def _waiting_messages(session: Session, patient_id: str) -> Sequence[Inbound]:
+    """What the patient wrote and what has not had its turn, the oldest first."""
     waiting = (Inbound.patient_id == patient_id, Inbound.state == InboundState.ACCEPTED, Inbound.trigger.is_(None))
-    return session.scalars(select(Inbound).where(*waiting).order_by(Inbound.id).limit(1)).one_or_none()
+    return session.scalars(select(Inbound).where(*waiting).order_by(Inbound.id)).all()

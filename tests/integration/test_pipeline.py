@@ -174,6 +174,20 @@ def test_the_longer_a_message_waits_for_the_dialogue_the_less_often_it_is_tried(
     assert pauses == [5, 10, 30]
 
 
+def test_in_a_long_outage_each_message_gets_one_safe_reply_and_a_person_is_told_of_each(clock: ManualClock) -> None:
+    text_in(patient := add_patient(), "hello", at=clock.now())
+    away = Echo(fail=lambda _request: "Rasa could not be reached", reached=False)
+    for hour in range(8):
+        if hour == 4:
+            text_in(patient, "is anybody there", 2, at=clock.now())
+        with transaction() as session:
+            session.execute(update(Inbound).values(retry_at=None))
+        runner(away, clock).run(patient)
+        assert [row.key for row in rows(Outbound)] == ["safe_reply"] * (1 if hour < 4 else 2)
+        assert [row.reason for row in rows(Escalation)] == ["engine_failure"] * (1 if hour < 4 else 2)
+        clock.advance(timedelta(hours=1))
+
+
 def test_a_turn_that_fails_three_times_is_set_aside_for_a_person(clock: ManualClock) -> None:
     patient = add_patient()
     text_in(patient, "poison", 1)
