@@ -217,8 +217,12 @@ def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Sc
         return
     for start, end in _longest(found.get("past", [])):
         first, last = _statement(clause, found, start)
+        if start > first:  # "a stroke in 2010, crushing chest pain": what follows the year's own part is not of that year
+            last = min([last, *(comma for comma in clause.commas if comma >= end)])
         if last - first <= _LIST_ITEM + 1:
-            first, last = (_statement(clause, found, first - 1)[0] if first else 0), (_statement(clause, found, last)[1] if last < len(clause.words) else last)
+            alone = (first, last) == (start, end)  # "in 2010, I had a stroke"; but "a stroke in 2010, my chest is tight" tells of now
+            before = _statement(clause, found, first - 1)[0] if first else 0
+            first, last = before, (_statement(clause, found, last)[1] if alone and last < len(clause.words) else last)
         if first and clause.words[first] in _POINTS_BACK:
             first = _statement(clause, found, first - 1)[0]
         if not any(first <= place < last for place, _ in recent):
