@@ -32,7 +32,7 @@ class Clinic:
 
     def run(self, command: str) -> tuple[int, dict[str, str]]:
         """The exit status, and each finding's line by what it is about; settings are clear again afterwards."""
-        done = subprocess.run([sys.executable, "-m", "aftercare", command], env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run([sys.executable, "-m", "aftercare", command], env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
         lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
         return done.returncode, {rest.partition(":")[0]: f"{mark} {rest}" for mark, rest in lines}
 
