@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -111,26 +111,20 @@ def tick(session: Session, at: datetime, most: int = _BATCH) -> Ticked:
     known.may_speak = most > 0
     try:
         with session.begin_nested():
-            return _steps(session, claimed, known, at, most)
+            return _steps(claimed, most, lambda contact: _step(session, contact, known, at))
     except OperationalError:  # the database is away: the whole tick is tried again
         raise
     except Exception as error:
         log.warning("contacts_one_by_one", contacts=len(claimed), error=type(error).__name__)
-    patients: list[str] = []
-    for number, contact in enumerate(claimed):
-        if most and len(patients) == most:
-            return Ticked(number, patients)
-        if _step_alone(session, contact, known, at):
-            patients.append(contact.patient_id)
-    return Ticked(len(claimed), patients)
+    return _steps(claimed, most, lambda contact: _step_alone(session, contact, known, at))
 
 
-def _steps(session: Session, contacts: Sequence[Contact], known: _Known, at: datetime, most: int) -> Ticked:
+def _steps(contacts: Sequence[Contact], most: int, step: Callable[[Contact], bool]) -> Ticked:
     patients: list[str] = []
     for number, contact in enumerate(contacts):
         if most and len(patients) == most:
             return Ticked(number, patients)
-        if _step(session, contact, known, at):
+        if step(contact):
             patients.append(contact.patient_id)
     return Ticked(len(contacts), patients)
 
