@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     emergency_number: str = Field("911", description="The local emergency number.")
     reply_deadline_s: float = Field(8.0, gt=0, le=60, description="Seconds an engine may take in a turn before the safe reply goes out.")
     web_processes: int = Field(max(1, min(4, (os.cpu_count() or 1) // 2)), ge=1, le=64, description="Web processes that `aftercare up` starts, on one port.")
-    worker_processes: int = Field(2, ge=1, le=64, description="Celery processes for turns, on all machines together; `aftercare up` starts so many.")
+    worker_processes: int = Field(2, ge=1, le=1024, description="Celery processes for turns, on all machines together; `aftercare up` starts so many.")
     sender_processes: int = Field(2, ge=1, le=64, description="Celery processes that send and keep the clocks, which `aftercare up` starts.")
     demo: bool = Field(False, description="Demo mode: demo users and their passwords are shown.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")

@@ -31,9 +31,8 @@ def unread_patients(session: Session) -> list[str]:
 def waiting_patients(session: Session) -> tuple[list[str], list[str]]:
     """Patients with an accepted message that no process is at, and patients with an SMS that is due; warnings and the oldest first."""
     now = datetime.now(UTC)
-    paused = select(Inbound.patient_id).where(
-        Inbound.state == InboundState.ACCEPTED, Inbound.retry_at > now
-    )  # nothing overtakes the message that is tried again
+    # Nothing overtakes a message that is to be tried again later.
+    paused = select(Inbound.patient_id).where(Inbound.state == InboundState.ACCEPTED, Inbound.retry_at > now)
     turns = session.scalars(
         select(Inbound.patient_id)
         .join(Conversation, Conversation.patient_id == Inbound.patient_id)
