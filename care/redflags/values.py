@@ -118,6 +118,9 @@ _ON_A_FINGER = frozenset(["finger", "peg", "gadget"])
 """Beside these a number is of oxygen, unless blood was drawn from the finger."""
 _NOT_OXYGEN = frozenset(["prick", "pricked", "pricks", "sugar", "strip", "strips", "glucose", "swollen", "cut", "better", "weight"])
 _NOTHING_ELSE = frozenset(["", "and", "now", "then", "again", "before", "after", "this", "at", "two", "later", "today", "even", "still", "but", "hours"])
+_ONWARD = frozenset(["to", "then", "now", "down", "dropped", "fell", "fallen", "went", "gone", "later", "a", "hasta", "luego", "ahora", "despues", "到"])
+_ON_THE_WAY = frozenset(["and", "but", "it", "its", "is", "was", "has", "just", "only", "all", "the", "way", "up", "at", "today", "y", "降", "现", "在"])
+"""Words between two numbers of one kind, as in "went from 94 down to 84": at least one of the first."""
 _REACH = 4
 _POUNDS_A_KILO = 2.2046
 _MG_A_MMOL = 18.0
@@ -133,8 +136,14 @@ def readings(words: tuple[str, ...]) -> tuple[Reading, ...]:
     (pounds), pain (of 10), pills, INR, potassium (mmol/L), hours and days; of sugar without a word for it a low or a big number.
     """
     found: list[Reading] = []
+    about: set[str] = set()
+    before = 0
     for value, start, end in _numbers(words):
-        found.extend(Reading(kind, number, start, end) for kind, number in _meant(words, value, start, end))
+        told, about = about, _about(words, value, start, end)
+        if about.isdisjoint(MEASURED_WORDS) and _goes_on(words, before, start, end):
+            about |= told
+        found.extend(Reading(kind, number, start, end) for kind, number in _meant(words, value, start, end, about))
+        before = end
     found.extend(_pressures(words))
     found.extend(_gained(words))
     return tuple(found)
@@ -171,12 +180,23 @@ def _with_a_fraction(words: tuple[str, ...], at: int) -> tuple[float | None, int
     return float(words[at]), at + 1
 
 
-def _meant(words: tuple[str, ...], value: float, start: int, end: int) -> Iterator[tuple[str, float]]:
+def _goes_on(words: tuple[str, ...], before: int, start: int, end: int) -> bool:
+    """Whether the number at `start` is what the one that ended at `before` became: "94 down to 84"."""
+    between = set(words[before:start])
+    return (
+        start - before <= _REACH
+        and between <= _ONWARD | _ON_THE_WAY
+        and not between.isdisjoint(_ONWARD)
+        and (end == len(words) or words[end] in _NOTHING_ELSE | {"percent"})
+    )
+
+
+def _meant(words: tuple[str, ...], value: float, start: int, end: int, about: set[str]) -> Iterator[tuple[str, float]]:
     after = words[end : end + 2]
     first = "mgdl" if after == ("mg", "dl") else after[0] if after else ""
     if first == "hour" and value > _MOST_HOURS and after[1:] and after[1][0].isdigit():  # "temp 101.5 HR 130"
         first = ""
-    about, last = _about(words, value, start, end), words[start - 1] if start else ""
+    last = words[start - 1] if start else ""
     if first in _HOURS | _DAYS:
         if last not in _EACH:
             yield "hours" if first in _HOURS else "days", value

@@ -35,6 +35,11 @@ def read(text: str) -> set[tuple[str, float]]:
         ("sugar 54.5", "sugar", 54.5),
         ("fever for 36 hours", "hours", 36),
         ("weight 180 on Monday and 186 today", "weight_gain", 6),
+        ("spo2 went from 94 to 84", "oxygen", 84),
+        ("sats 95 then 92 and now 85", "oxygen", 85),
+        ("temp 100.4, then 103", "temperature", 39.44),
+        ("sugar 180 and now 420", "sugar", 420),
+        ("la saturacion bajo de 94 a 84", "oxygen", 84),
     ],
 )
 def test_a_reading_is_found(text: str, kind: str, value: float) -> None:
@@ -57,6 +62,16 @@ def test_what_is_no_reading_is_none(text: str, kind: str) -> None:
     assert kind not in {found for found, _ in read(text)}
 
 
-@pytest.mark.parametrize(("text", "oxygen"), [("pulse 66, sats 97", 97), ("weight 84 oxygen 98", 98), ("HR 72 O2 98", 98), ("aged 84, sats 85", 85)])
+@pytest.mark.parametrize(
+    ("text", "oxygen"),
+    [
+        ("pulse 66, sats 97", 97),
+        ("weight 84 oxygen 98", 98),
+        ("HR 72 O2 98", 98),
+        ("aged 84, sats 85", 85),
+        ("oximeter says 97 and 66", 97),
+        ("sats 97 then 66 steps", 97),
+    ],
+)
 def test_a_word_that_leads_to_a_number_speaks_of_that_one(text: str, oxygen: float) -> None:
     assert {value for kind, value in read(text) if kind == "oxygen"} == {oxygen}
