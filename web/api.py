@@ -248,10 +248,10 @@ def move_patient(name: str, reference: str, to: Anchor, lead: Lead) -> Contacts:
 
 
 @router.post("/patients/{reference}/place")
-def relocate_patient(reference: str, place: Place, lead: Lead) -> Contacts:
+def relocate_patient(reference: str, place: Place, user: AnyUser) -> Contacts:
     """The patient is in another time zone or state: plans again what is still to come, in every campaign."""
     with _patient(reference) as (session, patient):
-        return Contacts(contacts=operation.relocate(session, patient, place, f"user:{lead.id}", service_clock().now()))
+        return Contacts(contacts=operation.relocate(session, patient, place, f"user:{user.id}", service_clock().now()))
 
 
 @router.post("/patients/{reference}/opt-out")
@@ -278,16 +278,16 @@ def end_patient(name: str, reference: str, why: End, lead: Lead) -> Enrollments:
 
 
 @router.post("/campaigns/{name}/patients/{reference}/appointments", status_code=201)
-def add_appointment(name: str, reference: str, visit: Appointment, lead: Lead) -> ContactPlanned:
+def add_appointment(name: str, reference: str, visit: Appointment, user: AnyUser) -> ContactPlanned:
     """Plans the reminder of a visit, for the day before it; of a visit that was moved, in place of the old one's."""
     with _changing(name) as (session, campaign, now):
         enrollment = operation.enrollment_of(session, campaign, reference)
-        contact = operation.add_appointment(session, enrollment, visit.at, f"user:{lead.id}", now, instead_of=visit.instead_of)
+        contact = operation.add_appointment(session, enrollment, visit.at, f"user:{user.id}", now, instead_of=visit.instead_of)
         return ContactPlanned(contact=contact.id, due_at=contact.due_at)
 
 
 @router.post("/campaigns/{name}/patients/{reference}/appointments/cancel", status_code=204)
-def cancel_appointment(name: str, reference: str, visit: Visit, lead: Lead) -> None:
+def cancel_appointment(name: str, reference: str, visit: Visit, user: AnyUser) -> None:
     """The visit does not take place: its reminder goes."""
     with _changing(name) as (session, campaign, now):
-        operation.cancel_appointment(session, operation.enrollment_of(session, campaign, reference), visit.at, f"user:{lead.id}", now)
+        operation.cancel_appointment(session, operation.enrollment_of(session, campaign, reference), visit.at, f"user:{user.id}", now)

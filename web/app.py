@@ -26,7 +26,7 @@ from web import api, chat, health, sms
 from web.bell import ready_bell
 from web.console import campaigns, patients
 from web.console import routes as console
-from web.console.page import PROBLEMS, SignedOut, problem_page
+from web.console.page import PROBLEMS, SignedOut, problem_page, refusal
 
 _MAX_BODY = 1024 * 1024
 _HEADERS = [
@@ -91,7 +91,9 @@ def _pages() -> FastAPI:
         app.include_router(module.router)
 
     @app.exception_handler(RequestValidationError)
-    async def name_the_fields(_request: Request, error: RequestValidationError) -> Response:
+    async def name_the_fields(request: Request, error: RequestValidationError) -> Response:
+        if request.url.path.startswith("/console"):
+            return refusal(request, "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()), 422)
         problems = [{"field": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]} for problem in error.errors()]
         return JSONResponse({"detail": problems}, status_code=422)
 

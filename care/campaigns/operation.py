@@ -36,6 +36,8 @@ _ENDS_ALL = {StopEvent.DEATH, StopEvent.HOSPICE, StopEvent.READMISSION}
 _IN_HAND = (OutboundState.SENDING, OutboundState.UNKNOWN)
 _MAY_COME_BACK = (*_IN_HAND, OutboundState.ACCEPTED, OutboundState.SENT)
 """A receipt may say that it was not delivered, and it is tried again."""
+CANCELLED = "cancelled"
+"""Why the contact of a visit that does not take place is skipped."""
 _BATCH = 1000
 
 
@@ -161,7 +163,7 @@ def add_appointment(session: Session, enrollment: Enrollment, visit: datetime, a
         raise EnrollmentConflict("at: this visit is planned already")
     same_minute = select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.step == contact.step)
     if (cancelled := session.scalars(same_minute).one_or_none()) is not None:
-        if cancelled.skipped_because != "cancelled":
+        if cancelled.skipped_because != CANCELLED:
             raise EnrollmentConflict("at: another visit is planned in this minute")
         cancelled.step = f"{cancelled.step}-{cancelled.id[:8]}"
         session.flush()
@@ -179,9 +181,9 @@ def cancel_appointment(session: Session, enrollment: Enrollment, visit: datetime
         session.delete(reminder)
         session.flush()
     else:
-        _end_contacts(session, select(Contact.id).where(Contact.id == reminder.id), at, "cancelled")
+        _end_contacts(session, select(Contact.id).where(Contact.id == reminder.id), at, CANCELLED)
         session.refresh(reminder)
-        reminder.skipped_because = "cancelled"
+        reminder.skipped_because = CANCELLED
     record(session, actor=actor, action="appointment_cancelled", subject=enrollment.patient_id, at=at)
 
 
@@ -290,7 +292,7 @@ def _must_run(enrollment: Enrollment) -> None:
 
 def _reminder_of(session: Session, enrollment: Enrollment, visit: datetime) -> Contact | None:
     """The visit's contact; of a visit that was cancelled there is none any more."""
-    still_on = Contact.skipped_because.is_distinct_from("cancelled")
+    still_on = Contact.skipped_because.is_distinct_from(CANCELLED)
     return session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.appointment_at == visit, still_on)).one_or_none()
 
 

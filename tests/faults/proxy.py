@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,19 @@ class FaultProxy(ThreadingHTTPServer):
         finally:
             self.fault = ""
             self.awake.set()
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Nobody listens at the address in the block."""
+        self.shutdown()
+        self.server_close()
+        try:
+            yield
+        finally:
+            self.socket = socket.socket(self.address_family, self.socket_type)
+            self.server_bind()
+            self.server_activate()
+            threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -62,6 +62,18 @@ class Engines:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
 
+    @contextmanager
+    def gone(self, name: str) -> Iterator[None]:
+        """A process that is killed and that nothing brings back in the block."""
+        guard = psutil.Process(self.service.processes()[name])
+        guard.suspend()
+        try:
+            for child in reversed(guard.children(recursive=True)):
+                child.kill()
+            yield
+        finally:
+            guard.resume()
+
 
 FAULTS = ["error", pytest.param("garbage", marks=pytest.mark.slow), pytest.param("empty", marks=pytest.mark.slow), "hang"]
 
@@ -123,18 +135,14 @@ def test_a_dialogue_that_is_gone(engines: Engines, name: str) -> None:
     assert engines.service.sql(f"SELECT state FROM inbound WHERE {where} ORDER BY id DESC LIMIT 1") == [("handled",)]
 
 
-def test_what_stays_away_is_no_fault_of_the_message(engines: Engines) -> None:
-    phone, guard = engines.patient(), psutil.Process(engines.service.processes()["actions"])
+@pytest.mark.parametrize("name", ["actions", "nlu"])
+def test_what_stays_away_is_no_fault_of_the_message(engines: Engines, name: str) -> None:
+    phone = engines.patient()
     where = f"patient_id = (SELECT id FROM patients WHERE reference = 'e{int(phone[-4:])}')"
-    guard.suspend()  # brings nothing back
-    try:
-        for child in reversed(guard.children(recursive=True)):
-            child.kill()
+    with engines.nlu.closed() if name == "nlu" else engines.gone(name):
         engines.service.text(phone, "thank you so much")
         engines.service.wait_for(phone, SAFE_REPLY, WITHIN_S)
         assert engines.service.sql(f"SELECT state, attempts FROM inbound WHERE {where} ORDER BY id DESC LIMIT 1") == [("accepted", 0)]
-    finally:
-        guard.resume()
     engines.service.wait_for(phone, NORMAL, 180)
 
 

@@ -83,6 +83,9 @@ def test_what_cannot_be_done_is_refused_by_name(lead: TestClient, path: str, bod
 
 def test_a_coordinator_does_not_run_campaigns(lead: TestClient) -> None:
     assert lead.post(f"{KNEES}/stop", auth=("nurse", "a long password")).status_code == 403
+    visit = {"at": (datetime.now(UTC) + timedelta(days=9)).isoformat()}
+    assert lead.post(f"{KNEES}/patients", json=PATIENT).status_code == 201
+    assert lead.post(f"{KNEES}/patients/r1/appointments", json=visit, auth=("nurse", "a long password")).status_code == 201  # but keeps their visits
     assert lead.post(f"{KNEES}/stop", auth=("lead", "wrong")).status_code == 401
 
 

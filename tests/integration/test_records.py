@@ -1,12 +1,13 @@
-"""A patient's record is handed over whole and erased whole; the key of what is encrypted can be changed."""
+"""A patient's record is handed over whole, erased whole, and corrected by a person; the key of what is encrypted can be changed."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from fastapi.testclient import TestClient
@@ -21,6 +22,7 @@ from care.audit import verify
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
 from care.keys import ensure_keys, key_file, keys
+from care.knowledge.model import StepKind
 from care.messages.acceptance import accept
 from care.messages.inbox import Incoming
 from care.patients.consent import consent_status
@@ -32,7 +34,7 @@ from care.settings import settings
 from care.storage import rotation
 from care.storage.crypto import FieldUndecryptable, decrypt
 from care.storage.engine import reading, transaction
-from care.storage.tables import AuditEntry, Channel, Consent, Escalation, Inbound, Outbound, OutboundState, Patient, Role
+from care.storage.tables import AuditEntry, Channel, Consent, Contact, Enrollment, Escalation, Inbound, Outbound, OutboundState, Patient, Role
 from tests.conftest import NOON, add_patient
 from tests.integration.parties import Echo, rows, runner
 from web.app import create_app
@@ -182,6 +184,41 @@ def test_a_number_in_doubt_is_freed_by_a_person_alone(act: Callable[..., int], d
     write(patient, "START", 3)
     with reading() as session:
         assert consent_status(session, patient) == "granted"
+
+
+def visits(browser: TestClient) -> list[str]:
+    return re.findall(r'name="instead_of" value="([^"]+)"', browser.get("/console/patients?reference=ref-1").text)
+
+
+def test_a_coordinator_plans_moves_and_calls_off_a_visit(nurse: TestClient) -> None:
+    add_patient(1)
+    visit, moved = (f"{date.today() + timedelta(days=days)}T{hour}:00" for days, hour in ((9, "10:30"), (11, "15:00")))
+    with reading() as session:
+        campaign = session.scalars(select(Enrollment.campaign_id)).one()
+    assert visits(nurse) == []
+    assert by_console(nurse, "visit", campaign=campaign, at=visit) == 303
+    assert by_console(nurse, "visit", campaign=campaign, at=visit) == 409  # planned already
+    assert visits(nurse) == [visit]
+    with reading() as session:
+        planned = session.scalars(select(Contact).where(Contact.kind == StepKind.APPOINTMENT)).one()
+        assert planned.appointment_at is not None
+        assert planned.appointment_at.astimezone(ZoneInfo(session.scalars(select(Patient.timezone)).one())).hour == 10  # the patient's hour, not the server's
+    assert by_console(nurse, "visit", campaign=campaign, at=moved, instead_of=visit) == 303
+    assert visits(nurse) == [moved]
+    assert by_console(nurse, "visit/cancel", campaign=campaign, at=moved) == 303
+    assert visits(nurse) == []
+    assert by_console(nurse, "visit", campaign="none", at=visit) == 404
+
+
+def test_a_coordinator_writes_down_that_the_patient_is_elsewhere(nurse: TestClient) -> None:
+    add_patient(1)
+    assert by_console(nurse, "place", timezone="Pacific/Honolulu", state="HI") == 303
+    assert "Pacific/Honolulu, HI" in nurse.get("/console/patients?reference=ref-1").text
+    refused = nurse.post("/console/patients/place", data={"csrf": token(nurse), "reference": "ref-1", "timezone": "Mars/Olympus"})
+    assert refused.status_code == 422
+    assert "timezone" in refused.text
+    assert "America/Chicago" in refused.text  # the remedy, on a page
+    assert "<h1>" in refused.text
 
 
 @pytest.mark.parametrize("words", ["STOP", "wrong number"])

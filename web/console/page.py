@@ -84,4 +84,9 @@ PROBLEMS: dict[type[Exception], int] = {
 
 def problem_page(request: Request, error: Exception) -> Response:
     """What a person reads when an act cannot be done as asked."""
-    return pages.TemplateResponse(request, "problem.html", {"problem": str(error)}, status_code=PROBLEMS[type(error)])
+    return refusal(request, str(error), PROBLEMS[type(error)])
+
+
+def refusal(request: Request, problem: str, status: int) -> Response:
+    """A page that says what was wrong."""
+    return pages.TemplateResponse(request, "problem.html", {"problem": problem}, status_code=status)

@@ -1,24 +1,36 @@
-"""A patient's page: the number and the consent, for every coordinator to correct."""
+"""A patient's page: the number, the consent, the visits and the place, for every coordinator to correct."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo, available_timezones
 
 from fastapi import APIRouter, Cookie, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import NaiveDatetime
+from sqlalchemy.orm import Session
 
 from care.audit import record
+from care.campaigns import operation
+from care.campaigns.overview import follow_ups
+from care.campaigns.service import CampaignNotFound
 from care.clock import service_clock
 from care.patients.consent import consent_history, number_in_doubt
 from care.patients.corrections import opt_out, set_phone
-from care.patients.model import OptOut, Phone, Way
+from care.patients.model import OptOut, Phone, Place, State, Way, Zone
 from care.patients.record import find_patient
 from care.sessions import csrf_token
 from care.storage.engine import transaction
+from care.storage.tables import Campaign, Enrollment, EnrollmentState, Patient, Role
 from web.console.page import Coordinator, genuine, pages
 
 router = APIRouter(prefix="/console/patients", include_in_schema=False)
+Reference = Annotated[str, Form(max_length=64)]
+CampaignId = Annotated[str, Form(max_length=32)]
+LocalTime = Annotated[NaiveDatetime, Form()]
+"""By the clock where the patient is."""
 
 
 @router.get("")
@@ -27,9 +39,17 @@ def patient_page(request: Request, user: Coordinator, reference: str = "", after
     values = {"user": user, "csrf": csrf_token(aftercare_console), "ways": list(Way), "patient": None}
     with transaction() as session:
         if reference:
-            patient = find_patient(session, reference.strip())
-            record(session, actor=f"user:{user.id}", action="patient_read", subject=patient.id, at=service_clock().now())
-            values |= {"patient": patient, "history": consent_history(session, patient.id), "in_doubt": number_in_doubt(session, patient.id)}
+            patient, now = find_patient(session, reference.strip()), service_clock().now()
+            record(session, actor=f"user:{user.id}", action="patient_read", subject=patient.id, at=now)
+            values |= {
+                "patient": patient,
+                "history": consent_history(session, patient.id),
+                "in_doubt": number_in_doubt(session, patient.id),
+                "follow_ups": follow_ups(session, patient, now),
+                "runs": EnrollmentState.ACTIVE,
+                "is_lead": user.role is Role.LEAD,
+                "zones": _zones(),
+            }
     return pages.TemplateResponse(request, "patient.html", values)
 
 
@@ -49,6 +69,47 @@ def correct_phone(user: Coordinator, reference: Annotated[str, Form()], phone: A
     with transaction() as session:
         set_phone(session, find_patient(session, reference), phone, actor=f"user:{user.id}", at=service_clock().now())
     return _back(reference)
+
+
+@router.post("/visit", dependencies=[Depends(genuine)])
+def remind_of_visit(
+    user: Coordinator, reference: Reference, campaign: CampaignId, at: LocalTime, instead_of: Annotated[NaiveDatetime | None, Form()] = None
+) -> Response:
+    """The patient is reminded of a visit the day before it; of one that was moved, in place of the old one."""
+    with transaction() as session:
+        patient, enrollment, zone = _enrolled(session, reference, campaign)
+        moved = instead_of.replace(tzinfo=zone) if instead_of else None
+        operation.add_appointment(session, enrollment, at.replace(tzinfo=zone), f"user:{user.id}", service_clock().now(), instead_of=moved)
+    return _back(patient.reference)
+
+
+@router.post("/visit/cancel", dependencies=[Depends(genuine)])
+def call_visit_off(user: Coordinator, reference: Reference, campaign: CampaignId, at: LocalTime) -> Response:
+    """The visit does not take place."""
+    with transaction() as session:
+        patient, enrollment, zone = _enrolled(session, reference, campaign)
+        operation.cancel_appointment(session, enrollment, at.replace(tzinfo=zone), f"user:{user.id}", service_clock().now())
+    return _back(patient.reference)
+
+
+@router.post("/place", dependencies=[Depends(genuine)])
+def relocate(user: Coordinator, reference: Reference, timezone: Annotated[Zone, Form()], state: Annotated[State | None, Form()] = None) -> Response:
+    """The patient is in another time zone or state."""
+    with transaction() as session:
+        operation.relocate(session, find_patient(session, reference), Place(timezone=timezone, state=state), f"user:{user.id}", service_clock().now())
+    return _back(reference)
+
+
+def _enrolled(session: Session, reference: str, campaign_id: str) -> tuple[Patient, Enrollment, ZoneInfo]:
+    patient, campaign = find_patient(session, reference), session.get(Campaign, campaign_id)
+    if campaign is None:
+        raise CampaignNotFound(campaign_id)
+    return patient, operation.enrollment_of(session, campaign, reference), ZoneInfo(patient.timezone)
+
+
+@cache
+def _zones() -> list[str]:
+    return sorted(zone for zone in available_timezones() if zone.split("/")[0] in {"Africa", "America", "Asia", "Atlantic", "Australia", "Europe", "Pacific"})
 
 
 def _back(reference: str) -> Response:
