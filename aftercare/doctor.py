@@ -78,6 +78,7 @@ def _findings(current: Settings) -> Iterator[Finding]:
         return
     yield Finding("keys", "there")
     yield _database()
+    yield Finding("on call", "called outside the console" if current.alert_url else "nobody is called outside the console (AFTERCARE_ALERT_URL is empty)")
     if current.redis_url:
         yield eviction(current)
     yield _clock(current)

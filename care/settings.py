@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     web_processes: int = Field(max(1, min(4, (os.cpu_count() or 1) // 2)), ge=1, le=64, description="Web processes that `aftercare up` starts, on one port.")
     worker_processes: int = Field(2, ge=1, le=1024, description="Celery processes for turns, on all machines together; `aftercare up` starts so many.")
     sender_processes: int = Field(2, ge=1, le=64, description="Celery processes that send and keep the clocks, which `aftercare up` starts.")
+    alert_url: str = Field("", pattern="^(https?://.*)?$", description="Called by POST while an emergency waits for a person or an urgent case is overdue.")
+    alert_every_minutes: float = Field(5.0, gt=0, le=60, description="How often it is called again until somebody takes the case.")
     demo: bool = Field(False, description="Demo mode: demo users and their passwords are shown.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 

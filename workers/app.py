@@ -29,6 +29,7 @@ app.conf.update(
         "campaigns.*": {"queue": "campaigns"},
         "upkeep.poll": {"queue": "polls"},
         "upkeep.receipts": {"queue": "polls"},
+        "upkeep.on_call": {"queue": "polls"},
         "upkeep.*": {"queue": "upkeep"},
     },
     beat_schedule={
@@ -37,6 +38,7 @@ app.conf.update(
         "upkeep.sweep": {"task": "upkeep.sweep", "schedule": 3.0, "options": {"expires": 10}},
         "upkeep.poll": {"task": "upkeep.poll", "schedule": 30.0, "options": {"expires": 60}},
         "upkeep.receipts": {"task": "upkeep.receipts", "schedule": 60.0, "options": {"expires": 60}},
+        "upkeep.on_call": {"task": "upkeep.on_call", "schedule": 15.0, "options": {"expires": 60}},
         "upkeep.deadlines": {"task": "upkeep.deadlines", "schedule": 15.0, "options": {"expires": 60}},
     },
 )

@@ -1,14 +1,18 @@
-"""What keeps promises when a bell was lost: the sweep, the poller of Twilio's list, the deadlines."""
+"""What keeps promises when a bell was lost: the sweep, the poller of Twilio's list, the deadlines, the call to a person outside the console."""
 
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from functools import cache
 
+import httpx
 import redis
+import structlog
 
 from aftercare.assembly import build_gateway
 from care.clock import service_clock
+from care.escalations.on_call import call, to_call_for, was_called
 from care.escalations.service import mark_overdue
 from care.escalations.silence import call_for_silent
 from care.messages.poller import ask_for_receipts, poll
@@ -19,6 +23,7 @@ from care.storage.engine import reading, transaction
 from workers.app import app
 from workers.turns import TOGETHER, run_turns, send, send_each
 
+log = structlog.get_logger()
 _SWEPT_S = 30
 _UNHEARD, _MOST_UNHEARD = 10, 500
 _MOST_RUNG, _FEWEST_RUNG = 150, 10
@@ -77,3 +82,22 @@ def deadlines() -> None:
     with transaction() as session:
         mark_overdue(session, service_clock().now())
         call_for_silent(session, service_clock().now())
+
+
+@app.task(name="upkeep.on_call")  # type: ignore[untyped-decorator]
+def call_person() -> None:
+    """Calls the address that was given while an emergency waits that nobody has taken: at once for a new one, and again every few minutes."""
+    current, now = settings(), service_clock().now()
+    if not current.alert_url:
+        return
+    with reading() as session:
+        found = to_call_for(session, timedelta(minutes=current.alert_every_minutes), now)
+    if found is None:
+        return
+    try:
+        call(current.alert_url, found, f"{current.public}/console")
+    except httpx.HTTPError as error:
+        log.error("nobody_called", error=type(error).__name__)
+        return
+    with transaction() as session:
+        was_called(session, now)

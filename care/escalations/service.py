@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity
 from care.audit import record
-from care.storage.tables import Conversation, Escalation, EscalationState
+from care.storage.tables import BOT, Conversation, Escalation, EscalationState, Outbound, OutboundState
 
 # How long a coordinator has; the clinic's hours are not taken into account.
 TIME_TO_ACT = {
@@ -22,11 +22,15 @@ TIME_TO_ACT = {
     Acuity.SELF_CARE: timedelta(hours=72),
 }
 
+PATIENT_WROTE = "patient_wrote"
+"""The reason of an escalation that asks no more than to read what a patient wrote while the bot held still."""
+
 
 class Outcome(StrEnum):
     """How an escalation ended; none is closed without one."""
 
     REACHED_SAFE = "reached_safe"
+    ANSWERED = "answered"
     SENT_TO_EMERGENCY = "sent_to_emergency"
     CLINICIAN_TOLD = "clinician_told"
     APPOINTMENT_MADE = "appointment_made"
@@ -79,6 +83,13 @@ def raise_escalation(session: Session, patient_id: str, cause: Cause, at: dateti
     return escalation
 
 
+def raise_once(session: Session, patient_id: str, cause: Cause, at: datetime) -> None:
+    """As `raise_escalation`, but not while one for the same reason waits for this patient."""
+    waits = select(Escalation.id).where(Escalation.patient_id == patient_id, Escalation.reason == cause.reason, Escalation.state != EscalationState.RESOLVED)
+    if session.scalar(waits.limit(1)) is None:
+        raise_escalation(session, patient_id, cause, at)
+
+
 def acknowledge(session: Session, escalation_id: int, user_id: str, at: datetime) -> Escalation:
     """The coordinator takes it on. Raises `EscalationNotFound`, `EscalationConflict`."""
     escalation = _locked(session, escalation_id)
@@ -91,7 +102,7 @@ def acknowledge(session: Session, escalation_id: int, user_id: str, at: datetime
 
 
 def resolve(session: Session, escalation_id: int, user_id: str, outcome: Outcome, note: str, at: datetime) -> Escalation:
-    """Closes an acknowledged escalation with its outcome and a note.
+    """Closes an acknowledged escalation with its outcome and a note; with the patient's last one the bot answers again, so that nobody is left to silence.
 
     Raises `EscalationNotFound`, and `EscalationConflict` where it was not acknowledged first or the note is empty.
     """
@@ -104,6 +115,10 @@ def resolve(session: Session, escalation_id: int, user_id: str, outcome: Outcome
     escalation.resolved_by, escalation.resolved_at = user_id, at
     escalation.outcome, escalation.note = outcome, note.strip()
     record(session, actor=f"user:{user_id}", action="escalation_resolved", subject=str(escalation_id), at=at)
+    session.flush()
+    waits = select(Escalation.id).where(Escalation.patient_id == escalation.patient_id, Escalation.state != EscalationState.RESOLVED)
+    if session.scalar(waits.limit(1)) is None:
+        release(session, escalation.patient_id, user_id, at)
     return escalation
 
 
@@ -118,13 +133,39 @@ def mark_overdue(session: Session, at: datetime) -> int:
 
 
 def take_over(session: Session, patient_id: str, user_id: str, at: datetime) -> None:
-    """The coordinator answers from now on; the bot holds still. Raises `EscalationConflict` where another one already does."""
+    """The coordinator answers from now on; the bot holds still, and its answers that wait are not sent. Raises `EscalationConflict` where another one already
+    does."""
     conversation = session.scalars(select(Conversation).where(Conversation.patient_id == patient_id).with_for_update()).one()
     if conversation.coordinator_id not in (None, user_id):
         raise EscalationConflict("another coordinator is answering this patient")
     if conversation.coordinator_id is None:
         conversation.coordinator_id = user_id
         record(session, actor=f"user:{user_id}", action="handoff_started", subject=patient_id, at=at)
+    of_the_bot = (Outbound.author == BOT, Outbound.safety.is_(False), Outbound.compliance.is_(False), Outbound.contact_id.is_(None))
+    session.execute(
+        update(Outbound).where(Outbound.patient_id == patient_id, Outbound.state == OutboundState.PENDING, *of_the_bot).values(state=OutboundState.CANCELLED)
+    )
+
+
+def answer(session: Session, escalation_id: int, user_id: str, at: datetime) -> Escalation:
+    """The coordinator writes to the patient: takes the escalation on where nobody has, and the conversation over; that the patient had written is settled.
+
+    Raises `EscalationNotFound`, and `EscalationConflict` where another coordinator is at it.
+    """
+    escalation = _locked(session, escalation_id)
+    if escalation.state is EscalationState.ACKNOWLEDGED and escalation.acknowledged_by != user_id:
+        raise EscalationConflict("another coordinator has taken this escalation")
+    take_over(session, escalation.patient_id, user_id, at)
+    if escalation.state is EscalationState.OPEN:
+        acknowledge(session, escalation_id, user_id, at)
+    wrote = select(Escalation.id).where(
+        Escalation.patient_id == escalation.patient_id, Escalation.reason == PATIENT_WROTE, Escalation.state != EscalationState.RESOLVED
+    )
+    for other in session.scalars(wrote.where(Escalation.id != escalation_id)).all():
+        if session.get_one(Escalation, other).state is EscalationState.OPEN:
+            acknowledge(session, other, user_id, at)
+        resolve(session, other, user_id, Outcome.ANSWERED, "answered in writing", at)
+    return escalation
 
 
 def release(session: Session, patient_id: str, user_id: str, at: datetime) -> None:

@@ -21,7 +21,7 @@ from care.acuity import Acuity
 from care.escalations.service import Cause, raise_escalation
 from care.messages.conversation import lock_conversations
 from care.messages.inbox import Incoming, accept_trigger, store
-from care.messages.on_acceptance import JOIN_WINDOW, clear_number_problem, joined, obey_keyword, raise_red_flags, wanted_keyword
+from care.messages.on_acceptance import JOIN_WINDOW, clear_number_problem, joined, obey_keyword, raise_red_flags, tell_of_pictures, wanted_keyword
 from care.patients.context import clinical_contexts
 from care.redflags import check
 from care.storage.engine import transaction
@@ -138,6 +138,7 @@ def _follow_rules(session: Session, patient: Patient, message: Inbound, own: Seq
     if hit:
         obey_keyword(session, patient, message, hit, ask_again=accept_trigger)
     raise_red_flags(session, patient, message, own, together)
+    tell_of_pictures(session, patient, message)
     if hit:
         message.state, message.handled_at = InboundState.HANDLED, message.received_at
     warned = message.flagged is Acuity.EMERGENCY

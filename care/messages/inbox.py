@@ -14,11 +14,14 @@ from sqlalchemy import Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from care.acuity import Acuity
+from care.redflags import check
 from care.storage.crypto import blind_index
 from care.storage.tables import Channel, Inbound, InboundState, Patient, Stranger
 from care.texts import scripted
 
-_STRANGER_PAUSE = timedelta(hours=24)
+_STRANGER_PAUSE, _STRANGER_IN_DANGER_PAUSE = timedelta(hours=24), timedelta(minutes=5)
+"""Until an unknown number is answered again: any words of it, and those of an emergency."""
 MAX_BODY = 100_000
 _FEW_ROWS = {"insertmanyvalues_page_size": 10}
 """A longer statement is read by psycopg anew each time: it remembers those of up to 4,096 characters."""
@@ -113,7 +116,8 @@ def _insert_once(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[Cha
 
 
 def _store_stranger(session: Session, incoming: Incoming) -> Stored:
-    """A number nobody knows gets one neutral answer a day; only its keyed hash is kept."""
+    """A number nobody knows gets one neutral answer a day, which names the emergency number, and again where its words are an emergency; only its keyed hash is
+    kept."""
     index = blind_index(incoming.phone or "")
     known = session.get(Stranger, index)
     answer = scripted("stranger")
@@ -123,8 +127,13 @@ def _store_stranger(session: Session, incoming: Incoming) -> Stored:
         return Stored(None, None, answer)
     repeat = known.external_id == incoming.external_id
     known.messages += 0 if repeat else 1
-    due = not repeat and incoming.received_at - known.answered_at >= _STRANGER_PAUSE
+    since = incoming.received_at - known.answered_at
+    due = not repeat and (since >= _STRANGER_PAUSE or (since >= _STRANGER_IN_DANGER_PAUSE and _is_emergency(incoming.body)))
     if due:
         known.answered_at = incoming.received_at
     known.external_id = incoming.external_id
     return Stored(None, None, answer if due else None)
+
+
+def _is_emergency(words: str) -> bool:
+    return any(hit.acuity is Acuity.EMERGENCY for hit in check(words))

@@ -10,14 +10,15 @@ from sqlalchemy.orm import Session
 
 from care.acuity import Acuity, highest
 from care.audit import record
-from care.escalations.service import Cause, raise_escalation
+from care.escalations.service import Cause, raise_escalation, raise_once
 from care.knowledge import knowledge
+from care.knowledge.model import StepKind
 from care.messages.keywords import Keyword, KeywordHit, keyword
 from care.messages.outbox import OutboundText, write
 from care.patients.consent import WRONG_NUMBER, consent_status, number_in_doubt, record_consent
 from care.redflags import first_words
 from care.sessions import chat_url
-from care.storage.tables import Channel, Escalation, EscalationState, Inbound, Patient
+from care.storage.tables import Channel, Contact, ContactState, Escalation, EscalationState, Inbound, Patient
 from care.texts import scripted
 from care.triage.model import RedFlagHit
 
@@ -72,9 +73,18 @@ def _leave(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit
         _tell(session, inbound, "wrong_number", told)
     elif hit.rest:
         _tell(session, inbound, "opt_out_wish", "The patient asked for no more messages, which are off, and wrote more beside it: read it.")
+    elif _asked_about_visit(session, patient.id):
+        told = "The patient answered the reminder of a visit with the word that ends all messages: they are off. Ask whether the visit stands."
+        _tell(session, inbound, "opt_out_wish", told)
     if left_before:
         return "opted_out_chat" if inbound.channel is Channel.WEB else None
     return "wrong_number" if wrong else "stop_confirmed"
+
+
+def _asked_about_visit(session: Session, patient_id: str) -> bool:
+    asked = (ContactState.STARTED, ContactState.REMINDED, ContactState.OFFERED_CHAT)
+    open_one = select(Contact.id).where(Contact.patient_id == patient_id, Contact.kind == StepKind.APPOINTMENT, Contact.state.in_(asked))
+    return session.scalar(open_one.limit(1)) is not None
 
 
 def _come_back(session: Session, patient: Patient, inbound: Inbound) -> str | None:
@@ -90,6 +100,13 @@ def _come_back(session: Session, patient: Patient, inbound: Inbound) -> str | No
 def _tell(session: Session, inbound: Inbound, reason: str, summary: str) -> None:
     cause = Cause(f"{reason}:{inbound.id}", reason, Acuity.ROUTINE, summary, inbound_id=inbound.id)
     raise_escalation(session, inbound.patient_id, cause, inbound.received_at)
+
+
+def tell_of_pictures(session: Session, patient: Patient, inbound: Inbound) -> None:
+    """A person hears of pictures, which are not kept: they may show what the words do not say."""
+    if inbound.media:
+        told = "The patient sent a picture, which is not kept: ask what it shows, or to see it another way."
+        raise_once(session, patient.id, Cause(f"picture:{inbound.id}", "picture", Acuity.ROUTINE, told, inbound_id=inbound.id), inbound.received_at)
 
 
 def clear_number_problem(session: Session, patient: Patient, inbound: Inbound) -> None:

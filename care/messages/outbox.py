@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from care.messages.sms_text import fold, segments, split
-from care.storage.tables import Channel, Outbound, OutboundState
+from care.storage.tables import BOT, Channel, Outbound, OutboundState
 
 SEGMENTS_A_MESSAGE = 3
 
@@ -23,7 +23,7 @@ class OutboundText:
     key: str = ""
     safety: bool = False
     compliance: bool = False
-    author: str = "bot"
+    author: str = BOT
     quick_replies: list[dict[str, Any]] = field(default_factory=list)
 
 

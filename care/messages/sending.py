@@ -26,9 +26,10 @@ from care.messages.conversation import lock_conversations
 from care.messages.pace import Haste, Leaving, may_leave
 from care.messages.pool import leave_full_number, sticky_number
 from care.messages.twilio_errors import ErrorClass, handling
+from care.messages.unsaid import leave_unsaid, take_back_ended
 from care.patients.consent import consent_statuses, record_consent
 from care.storage.engine import transaction
-from care.storage.tables import Breaker, Channel, Inbound, InboundState, Outbound, OutboundState, Patient
+from care.storage.tables import BOT, Breaker, Channel, Conversation, Inbound, InboundState, Outbound, OutboundState, Patient
 
 log = structlog.get_logger()
 
@@ -245,6 +246,7 @@ class Sender:
         unread = set(session.scalars(select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), Inbound.state == InboundState.STORED)))
         patients = {patient.id: patient for patient in session.scalars(select(Patient).options(_OF_PATIENT).where(Patient.id.in_(ids)))}
         held = breaker.look(session)
+        take_back_ended(session, [row for rows in waiting.values() for row in rows])
         claims: list[_Claim] = []
         for conversation in conversations:
             rows = waiting[conversation.patient_id]
@@ -252,13 +254,15 @@ class Sender:
                 rows = [row for row in rows if row.safety or row.state is not OutboundState.PENDING]
             if rows:
                 revoked = consent.get(conversation.patient_id) == "revoked"
-                claims += self._claim(session, patients[conversation.patient_id], sticky_number(conversation, self._gateway.numbers), rows, revoked, held)
+                claims += self._claim(session, patients[conversation.patient_id], conversation, rows, revoked, held)
         warned = {claim.patient_id for claim in claims if claim.haste is Haste.WARNING}
         return sorted(claims, key=lambda claim: claim.patient_id not in warned)
 
-    def _claim(self, session: Session, patient: Patient, sender: str, rows: Sequence[Outbound], revoked: bool, opened: Breaker | None) -> list[_Claim]:
-        """The rows to act on next: one to look up, or a few to send. Consent is looked at here, in the claim, not when the row was written."""
-        now, service_now = datetime.now(UTC), self._clock.now()
+    def _claim(
+        self, session: Session, patient: Patient, conversation: Conversation, rows: Sequence[Outbound], revoked: bool, opened: Breaker | None
+    ) -> list[_Claim]:
+        """The rows to act on next: one to look up, or a few to send. Consent, and whether a person answers, is looked at here, not when the row was written."""
+        now, service_now, sender = datetime.now(UTC), self._clock.now(), sticky_number(conversation, self._gateway.numbers)
         blocked, claims = False, list[_Claim]()
         for row in rows:
             if len(claims) == (_TOGETHER if opened is None else 1):
@@ -273,9 +277,15 @@ class Sender:
                     return [_Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, doubtful=True)]
                 blocked = True
                 continue
+            if row.state is OutboundState.CANCELLED:
+                continue
             if (revoked and not row.compliance) or (row.not_after is not None and row.not_after < service_now):
                 row.state = OutboundState.CANCELLED
+                if row.contact_id is not None:
+                    leave_unsaid(session, row.contact_id, "opted_out" if revoked else "not_sent")
                 continue
+            if conversation.coordinator_id is not None and row.author == BOT and not (row.safety or row.compliance):
+                continue  # a person answers: the bot holds still
             if patient.number_problem is not None:
                 row.error_code = patient.number_problem
                 self._give_up(session, row)

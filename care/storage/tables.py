@@ -223,6 +223,8 @@ class Inbound(Base):
     handled_at: Mapped[datetime | None]
 
 
+BOT = "bot"
+"""The author of what no person wrote."""
 _UNCONFIRMED = "state IN ('accepted', 'sent') AND channel = 'sms'"
 
 
@@ -248,7 +250,7 @@ class Outbound(Base):
     channel: Mapped[Channel] = mapped_column(stored(Channel))
     body: Mapped[str] = mapped_column(Encrypted("outbound.body"))
     key: Mapped[str] = mapped_column(String(48), default="")
-    author: Mapped[str] = mapped_column(String(40), default="bot")
+    author: Mapped[str] = mapped_column(String(40), default=BOT)
     safety: Mapped[bool] = mapped_column(default=False)
     compliance: Mapped[bool] = mapped_column(default=False)
     quick_replies: Mapped[list[Any]] = mapped_column(JSON, default=list)

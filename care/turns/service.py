@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from care.acuity import Acuity
 from care.campaigns.outreach import questions_of
 from care.clock import Clock
-from care.escalations.service import Cause, raise_escalation
+from care.escalations.service import PATIENT_WROTE, Cause, raise_escalation, raise_once
 from care.knowledge.model import Earlier
 from care.messages.outbox import OutboundText, write
-from care.patients.consent import consent_status
+from care.patients.consent import consent_status, number_in_doubt
 from care.patients.context import clinical_context
 from care.redflags import shortened
 from care.settings import Settings
@@ -97,6 +97,9 @@ class TurnRunner:
             consent = consent_status(session, patient.id)
             desk = front_desk(patient, conversation, inbound, consent)
             if desk.settled:
+                if desk.told and not number_in_doubt(session, patient.id):  # a stranger's words: a person was told to find the patient
+                    cause = Cause(f"{PATIENT_WROTE}:{inbound.id}", PATIENT_WROTE, desk.acuity, desk.told, inbound_id=inbound.id)
+                    raise_once(session, patient.id, cause, self._clock.now())
                 write(session, patient.id, inbound.channel, desk.replies, self._clock.now(), inbound_id=inbound.id)
                 self._handled(inbound)
                 settled += 1

@@ -149,6 +149,16 @@ def test_a_number_nobody_knows_is_answered_once_a_day() -> None:
     assert answers[1:] == [None, None]
 
 
+def test_an_unknown_number_in_danger_is_answered_again() -> None:
+    def said(number: int, words: str, minutes: int) -> str | None:
+        with transaction() as session:
+            message = Incoming(Channel.SMS, f"SM{number}", words, NOON + timedelta(minutes=minutes), phone="+15559999999")
+            return store(session, [message])[0].stranger_answer
+
+    answers = [said(1, "hi", 0), said(2, "hi again", 20), said(3, "crushing chest pain", 30), said(4, "crushing chest pain", 31)]
+    assert [each is not None and "911" in each for each in answers] == [True, False, True, False]
+
+
 def test_while_the_dialogue_is_away_a_turn_is_tried_on_and_answered_when_it_is_back(clock: ManualClock) -> None:
     patient = add_patient()
     text_in(patient, "hello")
