@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, case, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from care.audit import record
@@ -38,6 +38,8 @@ _MAY_COME_BACK = (*_IN_HAND, OutboundState.ACCEPTED, OutboundState.SENT)
 """A receipt may say that it was not delivered, and it is tried again."""
 CANCELLED = "cancelled"
 """Why the contact of a visit that does not take place is skipped."""
+_MOVED = "moved"
+"""Why a contact is skipped whose time was over once the patient's dates or place changed."""
 _BATCH = 1000
 
 
@@ -167,7 +169,7 @@ def add_appointment(session: Session, enrollment: Enrollment, visit: datetime, a
             raise EnrollmentConflict("at: another visit is planned in this minute")
         cancelled.step = f"{cancelled.step}-{cancelled.id[:8]}"
         session.flush()
-    _add(session, campaign, contact)
+    session.add(contact)
     record(session, actor=actor, action="appointment_added", subject=enrollment.patient_id, at=at)
     return contact
 
@@ -300,17 +302,24 @@ def _planned(session: Session, enrollment: Enrollment) -> list[Contact]:
     return list(session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id, Contact.state == ContactState.PLANNED)))
 
 
+def _not_begun(enrollment: Enrollment) -> ColumnElement[bool]:
+    """What is planned, and what was until a move left it out."""
+    left_out = and_(Contact.state == ContactState.SKIPPED, Contact.skipped_because == _MOVED)
+    return and_(Contact.enrollment_id == enrollment.id, or_(Contact.state == ContactState.PLANNED, left_out))
+
+
 def _move_planned(session: Session, campaign: Campaign, patient: Patient, enrollment: Enrollment, at: datetime) -> None:
-    """Plans again what is still to come; what would be over by then is left out."""
-    for contact in _planned(session, enrollment):
+    """Plans again what is still to come; what would be over by then is left out, until another move gives it a time again."""
+    for contact in session.scalars(select(Contact).where(_not_begun(enrollment))):
         move(contact, campaign, patient, enrollment)
-        if contact.not_after <= at:
-            contact.state, contact.skipped_because, contact.next_at, contact.held_next_at = ContactState.SKIPPED, "moved", None, None
+        if contact.not_after > at:
+            contact.state, contact.skipped_because = ContactState.PLANNED, None
+        else:
+            contact.state, contact.skipped_because, contact.next_at, contact.held_next_at = ContactState.SKIPPED, _MOVED, None, None
 
 
 def _plan_again(session: Session, campaign: Campaign, enrollment: Enrollment, at: datetime) -> None:
-    planned = (Contact.enrollment_id == enrollment.id, Contact.state == ContactState.PLANNED, Contact.kind != StepKind.APPOINTMENT)
-    session.execute(delete(Contact).where(*planned))
+    session.execute(delete(Contact).where(_not_begun(enrollment), Contact.kind != StepKind.APPOINTMENT))
     _add_missing(session, campaign, session.get_one(Patient, enrollment.patient_id), enrollment, at)
 
 
@@ -318,10 +327,4 @@ def _add_missing(session: Session, campaign: Campaign, patient: Patient, enrollm
     there = set(session.scalars(select(Contact.step).where(Contact.enrollment_id == enrollment.id)))
     for contact in contacts_of(campaign, patient, enrollment):
         if contact.step not in there and contact.not_after > at:
-            _add(session, campaign, contact)
-
-
-def _add(session: Session, campaign: Campaign, contact: Contact) -> None:
-    if campaign.state is CampaignState.PAUSED:
-        contact.next_at, contact.held_next_at = None, contact.next_at
-    session.add(contact)
+            session.add(contact)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from care.campaigns.hours import LONGEST_CLOSED, Place, closes, is_working_day, local_moment, next_open, window
 from care.knowledge import knowledge
 from care.knowledge.model import ProtocolDay, StepKind
-from care.storage.tables import Campaign, Contact, Enrollment, Patient
+from care.storage.tables import Campaign, CampaignState, Contact, Enrollment, Patient
 
 _LAST_MINUTES = timedelta(minutes=5)
 _APPOINTMENT = "appointment_confirm"
@@ -37,19 +37,18 @@ def contacts_of(campaign: Campaign, patient: Patient, enrollment: Enrollment) ->
 def appointment_contact(campaign: Campaign, patient: Patient, enrollment: Enrollment, at: datetime) -> Contact:
     """The reminder of a visit at `at`, on the last open day before it; it is worth sending until the visit."""
     day = _local_day(at, place_of(patient)) - timedelta(days=1)
-    due_at = due_by(day, campaign, patient, f"{enrollment.id}:{at.isoformat()}")
+    step = f"{StepKind.APPOINTMENT}-{at.astimezone(UTC):%Y%m%dT%H%M}"
     contact = Contact(
         enrollment_id=enrollment.id,
         patient_id=patient.id,
         protocol=campaign.protocol,
-        step=f"{StepKind.APPOINTMENT}-{at.astimezone(UTC):%Y%m%dT%H%M}",
+        step=step,
         kind=StepKind.APPOINTMENT,
         day=(day - enrollment.anchor).days,
         questions=[_APPOINTMENT],
         appointment_at=at,
     )
-    contact.due_at = contact.next_at = due_at
-    contact.not_after = at
+    _wait(contact, campaign, Due(due_by(day, campaign, patient, _key(campaign, patient, step)), not_after=at))
     return contact
 
 
@@ -58,24 +57,30 @@ def due_on(day: date, campaign: Campaign, patient: Patient, key: str, hour: int 
 
     A day that is closed (by the state's hours, or to a campaign of weekdays) moves the contact to the next open one.
     """
-    place, spread = place_of(patient), _spread(key, campaign.spread_minutes)
-    day = next(later for n in range(LONGEST_CLOSED) if _is_day_of(campaign, later := day + timedelta(days=n), place))
-    wanted = local_moment(day, time(campaign.send_hour if hour is None else hour), place.zone) + spread
+    place, later = place_of(patient), spread(key, campaign.spread_minutes)
+    day = next(coming for n in range(LONGEST_CLOSED) if _is_day_of(campaign, coming := day + timedelta(days=n), place))
+    wanted = local_moment(day, time(campaign.send_hour if hour is None else hour), place.zone) + later
     at = next_open(wanted, place)
     while not _is_day_of(campaign, _local_day(at, place), place):
         at = next_open(local_moment(_local_day(at, place) + timedelta(days=1), time.min, place.zone), place)
     if at != wanted:  # the hour is closed here: spread from when it opens, so that not all are sent in one minute
-        at = min(at + spread, closes(at, place) - _LAST_MINUTES)
+        at = min(at + later, closes(at, place) - _LAST_MINUTES)
     return Due(at, closes(at, place))
 
 
 def due_by(day: date, campaign: Campaign, patient: Patient, key: str) -> datetime:
     """The same of a contact that must not come later: a closed day moves it back to the last open one."""
-    place, spread = place_of(patient), _spread(key, campaign.spread_minutes)
+    place, later = place_of(patient), spread(key, campaign.spread_minutes)
     days = [earlier for n in range(LONGEST_CLOSED) if _is_day_of(campaign, earlier := day - timedelta(days=n), place)]
     day, (opens, ends) = next((earlier, hours) for earlier in days if (hours := window(earlier, place)) is not None)
-    wanted = local_moment(day, time(campaign.send_hour), place.zone) + spread
-    return wanted if opens <= wanted < ends else min(opens + spread, ends - _LAST_MINUTES)
+    wanted = local_moment(day, time(campaign.send_hour), place.zone) + later
+    return wanted if opens <= wanted < ends else min(opens + later, ends - _LAST_MINUTES)
+
+
+def spread(key: str, minutes: int) -> timedelta:
+    """The share of these minutes that `key` has, always the same."""
+    share = int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "big") / 2**32
+    return timedelta(seconds=int(share * minutes * 60))
 
 
 def move(contact: Contact, campaign: Campaign, patient: Patient, enrollment: Enrollment) -> None:
@@ -83,17 +88,12 @@ def move(contact: Contact, campaign: Campaign, patient: Patient, enrollment: Enr
     if contact.kind is StepKind.APPOINTMENT:
         return
     hour = next((step.send_hour for step in knowledge().protocols[contact.protocol].schedule if step.step == contact.step), None)
-    due = due_on(enrollment.anchor + timedelta(days=contact.day), campaign, patient, f"{enrollment.id}:{contact.step}", hour)
-    contact.due_at, contact.not_after = due.at, due.not_after
-    if contact.next_at is not None:
-        contact.next_at = due.at
-    else:
-        contact.held_next_at = due.at
+    day = enrollment.anchor + timedelta(days=contact.day)
+    _wait(contact, campaign, due_on(day, campaign, patient, _key(campaign, patient, contact.step), hour))
 
 
 def _contact(campaign: Campaign, patient: Patient, enrollment: Enrollment, step: ProtocolDay) -> Contact:
-    due = due_on(enrollment.anchor + timedelta(days=step.day), campaign, patient, f"{enrollment.id}:{step.step}", step.send_hour)
-    return Contact(
+    contact = Contact(
         enrollment_id=enrollment.id,
         patient_id=patient.id,
         protocol=campaign.protocol,
@@ -102,10 +102,22 @@ def _contact(campaign: Campaign, patient: Patient, enrollment: Enrollment, step:
         day=step.day,
         questions=list(step.questions),
         advice=step.advice,
-        due_at=due.at,
-        not_after=due.not_after,
-        next_at=due.at,
     )
+    day = enrollment.anchor + timedelta(days=step.day)
+    _wait(contact, campaign, due_on(day, campaign, patient, _key(campaign, patient, step.step), step.send_hour))
+    return contact
+
+
+def _wait(contact: Contact, campaign: Campaign, due: Due) -> None:
+    """The contact waits for its time; in a pause nobody looks at it then."""
+    contact.due_at, contact.not_after = due.at, due.not_after
+    paused = campaign.state is CampaignState.PAUSED
+    contact.next_at, contact.held_next_at = (None, due.at) if paused else (due.at, None)
+
+
+def _key(campaign: Campaign, patient: Patient, step: str) -> str:
+    """What places a contact within the spread: known before the patient is enrolled, so that a preview tells the minute."""
+    return f"{campaign.id}:{patient.reference}:{step}"
 
 
 def _is_day_of(campaign: Campaign, day: date, place: Place) -> bool:
@@ -114,8 +126,3 @@ def _is_day_of(campaign: Campaign, day: date, place: Place) -> bool:
 
 def _local_day(moment: datetime, place: Place) -> date:
     return moment.astimezone(ZoneInfo(place.zone)).date()
-
-
-def _spread(key: str, minutes: int) -> timedelta:
-    share = int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "big") / 2**32
-    return timedelta(seconds=int(share * minutes * 60))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -13,18 +14,20 @@ from sqlalchemy.orm import Session
 from care.campaigns.outreach import first_words, questions_of
 from care.campaigns.plan import contacts_of
 from care.knowledge import knowledge
+from care.knowledge.model import StepKind
 from care.messages.outbox import SEGMENTS_A_MESSAGE
 from care.messages.sms_text import fold, segments, split
-from care.patients.consent import consent_status
+from care.patients.consent import ConsentStatus, consent_status
 from care.patients.model import NewPatient
 from care.settings import settings
 from care.storage.columns import new_id
-from care.storage.tables import Campaign, Contact, ContactState, Enrollment, Patient
+from care.storage.engine import reading
+from care.storage.tables import Campaign, Contact, ContactState, Enrollment, Inbound, Patient
 
 
 class PreviewedContact(BaseModel):
     """One contact that is to come. `local` is the wall clock where the patient is; `price` in US dollars, of the first texts alone, answers not foreseen.
-    `problem` says why the contact would be skipped as `failed`, and the remedy."""
+    `problem` says why the contact would be skipped, and the remedy where there is one."""
 
     reference: str
     step: str
@@ -34,6 +37,18 @@ class PreviewedContact(BaseModel):
     segments: int
     price: float
     problem: str = ""
+
+
+@dataclass
+class _Consent:
+    """A patient's consent as a tick finds it: it is asked for once, with a check-in. A preview takes it that who is asked agrees."""
+
+    status: ConsentStatus
+    asked: bool
+
+    def lacks_for(self, contact: Contact) -> bool:
+        """Whether the contact is skipped for want of it."""
+        return self.status == "unknown" and (self.asked or contact.kind is not StepKind.CHECK_IN)
 
 
 def preview(session: Session, campaign: Campaign) -> Iterator[PreviewedContact]:
@@ -46,24 +61,34 @@ def preview(session: Session, campaign: Campaign) -> Iterator[PreviewedContact]:
         .order_by(Contact.due_at, Contact.id)
         .execution_options(yield_per=500)
     )
-    asked: set[str] = set()
+    consents: dict[str, _Consent] = {}
     for contact, patient in rows:
-        first = patient.id not in asked and consent_status(session, patient.id) == "unknown"
-        asked.add(patient.id)
-        yield _previewed(contact, patient, asks=first)
+        if patient.id not in consents:
+            consents[patient.id] = _consent_of(session, patient.id)
+        yield _previewed(contact, patient, consents[patient.id])
 
 
 def preview_new(campaign: Campaign, new: NewPatient, at: datetime) -> list[PreviewedContact]:
-    """The contacts that a patient would get who is not enrolled yet; nothing is stored."""
-    patient = Patient(id=new_id(), **new.model_dump(exclude={"anchor", "date_of_birth"}))
+    """The contacts that a patient would get who is not enrolled yet; nothing is stored. One who is known keeps what is known: enrolling changes none of it."""
+    with reading() as session:
+        known = session.scalars(select(Patient).where(Patient.reference == new.reference)).one_or_none()
+        consent = _consent_of(session, known.id) if known else _Consent("unknown", asked=False)
+    patient = known or Patient(id=new_id(), **new.model_dump(exclude={"anchor", "date_of_birth"}))
     enrollment = Enrollment(id=new_id(), anchor=new.anchor, campaign_id=campaign.id, patient_id=patient.id)
     planned = sorted((contact for contact in contacts_of(campaign, patient, enrollment) if contact.not_after > at), key=lambda contact: contact.due_at)
-    return [_previewed(contact, patient, asks=number == 0) for number, contact in enumerate(planned)]
+    return [_previewed(contact, patient, consent) for contact in planned]
 
 
-def _previewed(contact: Contact, patient: Patient, *, asks: bool) -> PreviewedContact:
-    gone = next((question for question in questions_of(contact) if question not in knowledge().questions), None)
-    words = [] if gone else first_words(contact, patient, asks_consent=asks)
+def _consent_of(session: Session, patient_id: str) -> _Consent:
+    asked = select(Inbound.id).where(Inbound.patient_id == patient_id, Inbound.trigger == "ask_consent").limit(1)
+    return _Consent(consent_status(session, patient_id), session.scalar(asked) is not None)
+
+
+def _previewed(contact: Contact, patient: Patient, consent: _Consent) -> PreviewedContact:
+    problem = _problem(contact, patient, consent)
+    words = [] if problem else first_words(contact, patient, asks_consent=consent.status == "unknown")
+    if not problem:
+        consent.status = "granted"
     parts = [part for text in words for part in split(fold(text.text), SEGMENTS_A_MESSAGE)]
     count = sum(segments(part).segments for part in parts)
     return PreviewedContact(
@@ -74,5 +99,16 @@ def _previewed(contact: Contact, patient: Patient, *, asks: bool) -> PreviewedCo
         texts=parts,
         segments=count,
         price=round(count * settings().sms_segment_price, 4),
-        problem=f"The question {gone!r} is no longer in the knowledge: put it back, or move the patients with `amend --move`." if gone else "",
+        problem=problem,
     )
+
+
+def _problem(contact: Contact, patient: Patient, consent: _Consent) -> str:
+    if consent.status == "revoked":
+        return "opted out"
+    if patient.number_problem is not None:
+        return "the number takes no SMS"
+    if consent.lacks_for(contact):
+        return "has not agreed to messages"
+    gone = next((question for question in questions_of(contact) if question not in knowledge().questions), None)
+    return f"The question {gone!r} is no longer in the knowledge: put it back, or move the patients with `amend --move`." if gone else ""

@@ -16,10 +16,11 @@ from sqlalchemy.orm import Session
 from care.acuity import Acuity
 from care.campaigns import outreach
 from care.campaigns.hours import Place, closes, next_open
-from care.campaigns.plan import place_of
+from care.campaigns.plan import place_of, spread
 from care.escalations.service import Cause, raise_escalation
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind
+from care.messages.conversation import lock_conversations
 from care.messages.outbox import OutboundText
 from care.patients.consent import ConsentStatus, consent_statuses
 from care.settings import settings
@@ -51,6 +52,8 @@ _WHILE_A_CHECK_IN_IS_OPEN = timedelta(hours=1)
 _WHILE_A_MESSAGE_WAITS = timedelta(minutes=30)
 _NOTICE_EVERY = timedelta(days=21)
 """Protocols write at least every nine days while they last: no thirty days pass without it."""
+_OPENING_MINUTES = 30
+"""Over so many are those spread who waited for the hours to open."""
 _SOON = timedelta(minutes=1)
 _WHILE_MUCH_WAITS = timedelta(minutes=2)
 _LOOKED_AT = 50
@@ -103,10 +106,10 @@ class Ticked:
 def tick(session: Session, at: datetime, most: int = _BATCH) -> Ticked:
     """Takes contacts that are due one step on, at most `most` of them by saying something: none where it is 0, and those that would are put off.
 
-    Two ticks at once are safe: rows are claimed with `SKIP LOCKED` (SQLite has one writer), and each step's key is unique.
+    Two ticks at once are safe: contacts, then their patients, are claimed with `SKIP LOCKED` (SQLite has one writer), and each step's key is unique.
     A contact on which that fails keeps no other back: it is set aside, and a person is told.
     """
-    claimed = due(session, at, max(most, _LOOKED_AT))
+    claimed = _of_free_patients(session, due(session, at, max(most, _LOOKED_AT)))
     known = _known(session, claimed)
     known.may_speak = most > 0
     try:
@@ -132,6 +135,15 @@ def _steps(contacts: Sequence[Contact], most: int, step: Callable[[Contact], boo
 def due(session: Session, at: datetime, most: int) -> Sequence[Contact]:
     """At most `most` contacts whose time has come and that no other tick holds, the longest waiting first; held until the transaction ends."""
     return session.scalars(select(Contact).where(Contact.next_at <= at).order_by(Contact.next_at).limit(most).with_for_update(skip_locked=True)).all()
+
+
+def _of_free_patients(session: Session, contacts: Sequence[Contact]) -> Sequence[Contact]:
+    """Those whose patients nobody else is at, who are held as well: another tick must not find out what to say to them meanwhile. The rest come next time.
+
+    Others lock the conversation before the contact; this keeps them from nothing, since it waits for no conversation.
+    """
+    free = {held.patient_id for held in lock_conversations(session, {contact.patient_id for contact in contacts}, skip_locked=True)}
+    return [contact for contact in contacts if contact.patient_id in free]
 
 
 class _Rung(Enum):
@@ -230,24 +242,24 @@ def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bo
         known.last_notice[patient.id] = at
     if contact.kind is StepKind.EDUCATION:
         words = outreach.first_words(contact, patient, asks_consent=False)
-        outreach.say(session, contact, [outreach.not_watched(patient), *words] if notice else words, at, closes(at, place))
+        outreach.say(session, contact, [outreach.not_watched(patient), *words] if notice else words, at, _sayable_until(contact, place, at))
         contact.state, contact.started_at, contact.completed_at, contact.next_at = ContactState.COMPLETED, at, at, None
         return True
     if rung is _Rung.BEGIN:
         _put_earlier_ones_aside(session, contact, known.unanswered.get(patient.id, []), at)
         known.unanswered[patient.id] = [contact]
-    return _climb(session, contact, rung, patient, asks, at, closes(at, place), notice=notice)
+    return _climb(session, contact, rung, patient, asks, at, _sayable_until(contact, place, at), notice=notice)
 
 
 def _rung(contact: Contact, asks: bool, place: Place, at: datetime) -> _Rung:
     """Up the ladder of a contact that wants an answer: begin, remind, offer the other channel, tell a person.
 
-    What was to be said on a day that is over, since there was an outage or a pause, is not said any more: a person is told.
+    What was to be said on a day that is over, since there was an outage or a pause, or of a visit that is over, is not said any more: a person is told.
     """
     if contact.state is ContactState.PLANNED:
         return _Rung.BEGIN
     over = contact.next_at is not None and at > closes(next_open(contact.next_at, place), place)
-    if over or contact.kind is StepKind.SURVEY:
+    if over or _visit_is_over(contact, at) or contact.kind is StepKind.SURVEY:
         return _Rung.GIVE_UP
     if contact.state is ContactState.STARTED:
         return _Rung.REMIND
@@ -264,7 +276,7 @@ def _not_worth_sending(contact: Contact, known: _Known, consent: ConsentStatus, 
         return "number_problem"
     if contact.state is not ContactState.PLANNED:
         return None
-    if at > contact.not_after:
+    if at > contact.not_after or _visit_is_over(contact, at):
         return "stale"
     # Consent is asked for once and reminded of once, in all campaigns together; after that a person has been told.
     if consent == "unknown" and (contact.kind is not StepKind.CHECK_IN or contact.patient_id in known.asked_for_consent):
@@ -279,9 +291,25 @@ def _spaced(contact: Contact, rung: _Rung, known: _Known, place: Place, at: date
         return at
     said = known.last_said.get(contact.patient_id)
     if said is None or said == contact.started_at:  # its own words were the last
-        return next_open(at, place)
-    apart, closer = (next_open(max(at, said + pause), place) for pause in (_APART, _CLOSEST))
+        return _opens(at, contact, place)
+    apart, closer = (_opens(max(at, said + pause), contact, place) for pause in (_APART, _CLOSEST))
     return closer if rung is _Rung.BEGIN and closer <= contact.not_after < apart else apart
+
+
+def _opens(moment: datetime, contact: Contact, place: Place) -> datetime:
+    """`moment` in open hours; else a minute of the contact's own soon after they open, since a whole night's reminders wait for that."""
+    opens = next_open(moment, place)
+    return opens if opens == moment else opens + spread(contact.id, _OPENING_MINUTES)
+
+
+def _visit_is_over(contact: Contact, at: datetime) -> bool:
+    return contact.appointment_at is not None and contact.appointment_at <= at
+
+
+def _sayable_until(contact: Contact, place: Place, at: datetime) -> datetime:
+    """Until the hours end; of a visit, until it begins."""
+    ends = closes(at, place)
+    return min(ends, contact.appointment_at) if contact.appointment_at else ends
 
 
 def _not_before(contact: Contact, known: _Known, at: datetime) -> datetime:

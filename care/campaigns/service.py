@@ -61,8 +61,9 @@ def create_campaign(
         raise CampaignInvalid(f"protocol: {protocol!r} is not known; choose one of {', '.join(sorted(known))}")
     if not FIRST_HOUR <= send_hour <= LAST_HOUR:
         raise CampaignInvalid(f"send_hour: must lie from {FIRST_HOUR} to {LAST_HOUR}, outside quiet hours")
-    if not 0 <= spread_minutes <= LONGEST_SPREAD:
-        raise CampaignInvalid(f"spread_minutes: must lie from 0 to {LONGEST_SPREAD}")
+    longest = min(LONGEST_SPREAD, _minutes_until_quiet(send_hour))
+    if not 0 <= spread_minutes <= longest:
+        raise CampaignInvalid(f"spread_minutes: must lie from 0 to {longest} with a send_hour of {send_hour}; spread over less, or choose an earlier send_hour")
     if session.scalar(select(Campaign.id).where(Campaign.name == name)):
         raise CampaignInvalid(f"name: a campaign named {name!r} exists")
     campaign = Campaign(
@@ -89,16 +90,16 @@ def campaign_named(session: Session, name: str) -> Campaign:
 
 
 def enroll(session: Session, campaign: Campaign, new: NewPatient, at: datetime, actor: str = "service") -> Enrolled:
-    """Takes the patient in (or finds the one of this reference) and plans every contact. Raises `EnrollmentConflict`."""
+    """Takes the patient in (or finds the one of this reference) and plans every contact. Raises `EnrollmentConflict`.
+
+    Contacts are planned by the protocol as it is now, whatever version the campaign was made with or amended to; the enrollment says which.
+    """
     patient = check_enrollable(session, campaign, new) or _new_patient(session, new, at)
     version = knowledge().protocols[campaign.protocol].version
     enrollment = Enrollment(campaign_id=campaign.id, patient_id=patient.id, anchor=new.anchor, protocol_version=version, created_at=at)
     session.add(enrollment)
     session.flush()
     planned = [contact for contact in contacts_of(campaign, patient, enrollment) if contact.not_after > at]
-    if campaign.state is CampaignState.PAUSED:
-        for contact in planned:
-            contact.next_at, contact.held_next_at = None, contact.next_at
     session.add_all(planned)
     record(session, actor=actor, action="patient_enrolled", subject=patient.id, at=at)
     return Enrolled(patient.id, enrollment.id, len(planned))
@@ -121,6 +122,12 @@ def check_enrollable(session: Session, campaign: Campaign, new: NewPatient) -> P
     if session.scalar(select(Enrollment.id).where(Enrollment.patient_id == known.id, Enrollment.ended_because == StopEvent.DEATH.value).limit(1)):
         raise EnrollmentConflict(f"reference: {new.reference!r} is on record as having died")
     return known
+
+
+def _minutes_until_quiet(hour: int) -> int:
+    """From this full hour until the quiet hours that hold everywhere."""
+    ends = knowledge().quiet_hours["default"].every_day[1]
+    return (ends.hour - hour) * 60 + ends.minute
 
 
 def _new_patient(session: Session, new: NewPatient, at: datetime) -> Patient:

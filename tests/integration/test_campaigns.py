@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import date, time, timedelta
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from sqlalchemy import update
 from care.campaigns import operation
 from care.campaigns.overview import overview
 from care.campaigns.schedule import tick
-from care.campaigns.service import CampaignInvalid, EnrollmentConflict, campaign_named, enroll
+from care.campaigns.service import CampaignInvalid, EnrollmentConflict, campaign_named, create_campaign, enroll
 from care.clock import ManualClock
 from care.knowledge import knowledge
 from care.knowledge.model import StopEvent
@@ -41,6 +42,11 @@ pytestmark = pytest.mark.usefixtures("database")
 def change(what: Callable[..., object], *arguments: object, **named: object) -> object:
     with transaction() as session:
         return what(session, campaign_named(session, "Knees"), *arguments, "tester", NOON, **named)
+
+
+def reanchor(reference: str, anchor: date) -> None:
+    with transaction() as session:
+        operation.reanchor(session, operation.enrollment_of(session, campaign_named(session, "Knees"), reference), anchor, "tester", NOON)
 
 
 def test_a_paused_campaign_sends_nothing_and_goes_on_without_a_flood(clock: ManualClock) -> None:
@@ -99,6 +105,30 @@ def test_amending_moves_patients_in_flight_or_leaves_them_as_was_chosen(clock: M
     assert "check_in-9" in {row.step for row in rows(Contact) if row.patient_id != patient}
 
 
+def test_who_is_enrolled_before_an_amendment_is_counted_by_the_version_that_was_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_patient(1)
+    _next_version(monkeypatch)
+    add_patient(2, anchor=date(2026, 2, 21))  # day 9 is today, the days before are over
+    assert sorted(row.protocol_version for row in rows(Enrollment))[1] == "next"
+    reanchor("ref-2", date(2026, 3, 1))
+    assert Counter(row.step for row in planned())["check_in-9"] == 1
+    assert Counter(row.step for row in planned())["check_in-7"] == 1
+    assert change(operation.amend, move_patients=True) == operation.Amended("next", 1, 0)
+    assert {row.protocol_version for row in rows(Enrollment)} == {"next"}
+
+
+@pytest.mark.parametrize(("send_hour", "spread_minutes", "most"), [(19, 480, 60), (19, 61, 60), (12, 481, 480), (10, -1, 480)])
+def test_a_campaign_that_would_begin_contacts_in_quiet_hours_is_refused(send_hour: int, spread_minutes: int, most: int) -> None:
+    with transaction() as session, pytest.raises(CampaignInvalid, match=f"spread_minutes: must lie from 0 to {most} .*earlier send_hour"):
+        create_campaign(session, "Late", "knee_replacement", NOON, send_hour=send_hour, spread_minutes=spread_minutes)
+
+
+@pytest.mark.parametrize(("send_hour", "spread_minutes"), [(19, 60), (12, 480), (10, 60)])
+def test_a_campaign_may_spread_until_quiet_hours_begin(send_hour: int, spread_minutes: int) -> None:
+    with transaction() as session:
+        create_campaign(session, "Evening", "knee_replacement", NOON, send_hour=send_hour, spread_minutes=spread_minutes)
+
+
 def test_amending_to_the_version_that_runs_is_refused(clock: ManualClock) -> None:
     add_patient()
     with pytest.raises(CampaignInvalid, match="runs already"):
@@ -118,6 +148,43 @@ def test_a_discharge_that_moved_moves_what_is_still_to_come() -> None:
         operation.reanchor(session, operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1"), date(2026, 2, 20), "tester", NOON)
     assert {row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED} == {"moved"}
     assert min(row.day for row in planned()) >= 10
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_discharge_that_was_mistyped_and_corrected_leaves_all_as_it_was(paused: bool) -> None:
+    add_patient()
+    if paused:
+        change(operation.pause)
+    before = [_times(row) for row in planned()]
+    reanchor("ref-1", date(2026, 2, 1))
+    assert len(planned()) < len(before)
+    reanchor("ref-1", date(2026, 3, 1))
+    assert [_times(row) for row in planned()] == before
+    assert not any(row.skipped_because for row in rows(Contact))
+
+
+def test_a_new_version_brings_back_no_step_of_the_old_one_that_a_move_had_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_patient()
+    reanchor("ref-1", date(2026, 2, 1))
+    _next_version(monkeypatch)
+    change(operation.amend, move_patients=True)
+    reanchor("ref-1", date(2026, 3, 1))
+    steps = {row.step for row in rows(Contact)}
+    assert ("check_in-7" in steps, "check_in-9" in steps) == (False, True)
+    assert {"check_in-1", "check_in-9"} <= {row.step for row in planned()}
+
+
+def test_a_patient_who_came_back_gets_what_was_left_out_meanwhile() -> None:
+    patient_id = add_patient()
+    before = [_times(row) for row in planned()]
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        with transaction() as session:
+            operation.relocate(session, session.get_one(Patient, patient_id), Place(timezone=zone), "tester", NOON)
+    assert [_times(row) for row in planned()] == before
+
+
+def _times(contact: Contact) -> tuple[object, ...]:
+    return contact.step, contact.due_at, contact.not_after, contact.next_at, contact.held_next_at
 
 
 def test_a_patient_who_moved_is_written_to_by_the_hours_of_the_new_place() -> None:

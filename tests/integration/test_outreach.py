@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -9,12 +11,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select, update
 
+from care.campaigns import schedule
 from care.campaigns.schedule import outreach_waits, take_pace, tick
 from care.campaigns.service import create_campaign
 from care.clock import ManualClock
 from care.escalations.service import take_over
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind
+from care.messages.conversation import lock_conversations
 from care.messages.sending import Sender
 from care.messages.sms_text import fold
 from care.settings import settings
@@ -173,6 +177,61 @@ def test_advice_for_a_day_is_sent_as_it_stands_in_the_patients_language_and_want
     assert sent.body == fold(knowledge().advice["elevate_leg"].said(language))
     assert sent.body.startswith(begins)
     assert next(row for row in rows(Contact) if row.step == "education-2").state is ContactState.COMPLETED
+
+
+def test_a_nights_reminders_do_not_all_come_in_the_minute_in_which_the_hours_open(clock: ManualClock) -> None:
+    with transaction() as session:
+        create_campaign(session, "Knees", "knee_replacement", NOON, send_hour=18, spread_minutes=0)
+    for number in range(30):
+        add_patient(number)
+    for hours in (6, 10, 12):  # begun at 18:00, to be reminded at 22:00, and looked at once more
+        with transaction() as session:
+            tick(session, NOON + timedelta(hours=hours))
+    waiting = [row.next_at.astimezone(ZoneInfo("America/New_York")) for row in rows(Contact) if row.state is ContactState.STARTED]
+    assert len(waiting) == 30
+    assert all(time(9) <= each.time() < time(9, 30) and each.date() == date(2026, 3, 3) for each in waiting)
+    assert len({(each.hour, each.minute) for each in waiting}) > 10
+    with transaction() as session:
+        tick(session, NOON + timedelta(hours=21, minutes=30))
+    assert [row.key for row in rows(Outbound)].count("reminder") == 30
+
+
+@pytest.mark.parametrize("consent", [True, False])
+def test_two_ticks_at_once_begin_one_of_a_patients_contacts(database: str, monkeypatch: pytest.MonkeyPatch, consent: bool) -> None:
+    if "postgresql" not in database:
+        pytest.skip("SQLite has one writer")
+    add_patient(1, consent=consent), add_patient(1, campaign="Hips", consent=consent)
+    monkeypatch.setattr(schedule, "_LOOKED_AT", 1)
+    both_done = threading.Barrier(2, timeout=20)
+
+    def one_of_two() -> list[str]:
+        with transaction() as session:
+            spoken = tick(session, NOON, 1).patients
+            session.flush()
+            both_done.wait()
+            return spoken
+
+    with ThreadPoolExecutor(2) as pool:
+        spoken = [each.result() for each in [pool.submit(one_of_two) for _ in range(2)]]
+    assert sorted(map(len, spoken)) == [0, 1]
+    assert len({row.contact_id for row in rows(Outbound)}) == 1
+    assert [row.state for row in rows(Contact) if row.step == "check_in-1"].count(ContactState.PLANNED) == 1
+    with transaction() as session:
+        tick(session, NOON, 1)
+    left = [row for row in rows(Contact) if row.step == "check_in-1" and not row.started_at]
+    assert [(row.skipped_because, row.next_at and row.next_at > NOON) for row in left] == [(None, True) if consent else ("no_consent", None)]
+
+
+def test_who_is_busy_keeps_no_other_patient_from_being_written_to(database: str) -> None:
+    if "postgresql" not in database:
+        pytest.skip("SQLite has one writer")
+    busy, free = add_patient(1), add_patient(2)
+    with transaction() as other:
+        lock_conversations(other, [busy])
+        with transaction() as session:
+            assert tick(session, NOON).patients == [free]
+    with transaction() as session:
+        assert tick(session, NOON).patients == [busy]
 
 
 def test_what_our_side_was_to_say_is_not_said_after_hours(clock: ManualClock) -> None:

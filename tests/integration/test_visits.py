@@ -10,14 +10,12 @@ from sqlalchemy import delete
 
 from care.campaigns import operation
 from care.campaigns.preview import preview
+from care.campaigns.schedule import tick
 from care.campaigns.service import EnrollmentConflict, campaign_named, create_campaign, enroll
 from care.clock import ManualClock
 from care.knowledge.model import StepKind
 from care.storage.engine import transaction
-from care.storage.tables import (
-    Contact,
-    Outbound,
-)
+from care.storage.tables import Contact, ContactState, Outbound
 from tests.conftest import NOON, add_patient
 from tests.integration.parties import new_patient, rows, run_ticks
 
@@ -75,12 +73,41 @@ def test_a_visit_that_is_cancelled_after_its_reminder_is_not_asked_about_again(c
     assert [row.key for row in rows(Outbound)] == ["appointment_intro", "question_appointment_confirm"]
 
 
+@pytest.mark.parametrize(
+    ("send_hour", "visit"),
+    [(10, datetime(2026, 3, 2, 20, tzinfo=UTC)), (16, datetime(2026, 3, 3, 13, 30, tzinfo=UTC))],
+    ids=["entered in the morning of the visit", "reminded of in the evening, of a visit before the hours open"],
+)
+def test_nothing_more_is_said_of_a_visit_once_it_has_begun(clock: ManualClock, send_hour: int, visit: datetime) -> None:
+    with transaction() as session:
+        create_campaign(session, "Knees", "knee_replacement", NOON, send_hour=send_hour, spread_minutes=0)
+    add_patient()
+    with transaction() as session:
+        session.execute(delete(Contact))
+        operation.add_appointment(session, operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1"), visit, "tester", NOON)
+    run_ticks(clock, 2)
+    assert [row.key for row in rows(Outbound)] == ["appointment_intro", "question_appointment_confirm"]
+    assert all(row.not_after <= visit for row in rows(Outbound))
+    assert [row.state for row in rows(Contact)] == [ContactState.MISSED]
+
+
+def test_a_visit_that_begins_is_not_reminded_of_in_that_minute() -> None:
+    add_patient()
+    visit = NOON + timedelta(hours=3)
+    with transaction() as session:
+        session.execute(delete(Contact))
+        operation.add_appointment(session, operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1"), visit, "tester", NOON)
+    with transaction() as session:
+        assert tick(session, visit).patients == []
+    assert [row.skipped_because for row in rows(Contact)] == ["stale"]
+
+
 def test_a_visit_that_takes_place_after_all_is_asked_about_once_more(clock: ManualClock) -> None:
     add_patient()
     visit = NOON + timedelta(days=2)
-    for step in (operation.add_appointment, operation.cancel_appointment, operation.add_appointment):
+    for step, days in ((operation.add_appointment, 1), (operation.cancel_appointment, 0.2), (operation.add_appointment, 0.1)):
         with transaction() as session:
             session.execute(delete(Contact).where(Contact.kind != StepKind.APPOINTMENT))
             step(session, operation.enrollment_of(session, campaign_named(session, "Knees"), "ref-1"), visit, "tester", clock.now())
-        run_ticks(clock, 0.9)
+        run_ticks(clock, days)
     assert [row.key for row in rows(Outbound)].count("question_appointment_confirm") == 2
