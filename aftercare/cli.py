@@ -27,10 +27,11 @@ _HELP = {"-h", "--help"}
 
 def main() -> None:
     """Runs a command; a mistake in settings, keys, files or ports ends it with one line and status 2."""
-    from aftercare.commands import campaign, operate, patient  # noqa: F401 - operate adds its commands to campaign
+    from aftercare.commands import campaign, operate, patient, user  # noqa: F401 - operate adds its commands to campaign
 
     app.add_typer(campaign.app, name="campaign")
     app.add_typer(patient.app, name="patient")
+    app.add_typer(user.app, name="user")
     try:
         app()
     except (SettingsInvalid, KeysInvalid, KnowledgeInvalid, CommandFailed) as error:

@@ -12,10 +12,11 @@ from care.campaigns.service import create_campaign, enroll
 from care.clock import service_clock
 from care.patients.consent import record_consent
 from care.patients.model import NewPatient
-from care.sessions import add_user, chat_url
+from care.sessions import chat_url
 from care.settings import Settings
 from care.storage.engine import transaction
 from care.storage.tables import Campaign, Contact, Patient, Role, User
+from care.users import add_user
 
 # Passwords of a demo on this machine; a real installation runs `up --no-demo` and has none of these users.
 DEMO_USERS = [("coordinator", "demo-coordinator", Role.COORDINATOR.value), ("lead", "demo-lead", Role.LEAD.value)]

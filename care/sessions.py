@@ -1,4 +1,4 @@
-"""Browser sessions of coordinators and patients, one-time chat links, and passwords."""
+"""Browser sessions of coordinators and patients, and one-time chat links."""
 
 from __future__ import annotations
 
@@ -7,45 +7,22 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from argon2 import PasswordHasher
-from argon2.exceptions import Argon2Error
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from care.audit import record
 from care.keys import keys
 from care.settings import settings
-from care.storage.tables import ChatLink, Patient, Role, SessionKind, User, WebSession
+from care.storage.tables import ChatLink, Patient, SessionKind, WebSession
 
 _IDLE = {SessionKind.CONSOLE: timedelta(minutes=15), SessionKind.CHAT: timedelta(hours=12)}
 _ABSOLUTE = timedelta(hours=12)
 _LINK_LIFE = timedelta(minutes=15)
 _LINK_FAILURES = 5
-_hasher = PasswordHasher()
-_UNKNOWN_USER_HASH = _hasher.hash(secrets.token_hex(8))
 
 
 class LinkRefused(Exception):
     """The link is unknown, used, expired or locked, or the date of birth is not the patient's; which one is not told."""
-
-
-def add_user(session: Session, username: str, password: str, role: Role, at: datetime) -> User:
-    """A user of the console; the password is kept as an argon2id hash."""
-    user = User(username=username, password_hash=_hasher.hash(password), role=role, created_at=at)
-    session.add(user)
-    session.flush()
-    record(session, actor="service", action="user_added", subject=user.id, at=at)
-    return user
-
-
-def check_password(session: Session, username: str, password: str) -> User | None:
-    """The user, or None; an unknown name takes as long as a wrong password."""
-    user = session.scalars(select(User).where(User.username == username)).one_or_none()
-    try:
-        _hasher.verify(user.password_hash if user else _UNKNOWN_USER_HASH, password)
-    except Argon2Error:
-        return None
-    return user if user and not user.disabled else None
 
 
 def open_session(session: Session, kind: SessionKind, subject_id: str) -> str:

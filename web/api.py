@@ -23,9 +23,9 @@ from care.patients.consent import ConsentStatus
 from care.patients.corrections import PhoneConflict, opt_out, set_phone
 from care.patients.model import CheckedPhone, NewPatient, OptOut, Place
 from care.patients.record import PatientNotFound, find_patient
-from care.sessions import check_password
 from care.storage.engine import reading, transaction
 from care.storage.tables import Campaign, Patient, Role, User
+from care.users import check_password
 
 router = APIRouter(prefix="/api/v1")
 _basic = HTTPBasic(realm="aftercare")

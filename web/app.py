@@ -11,10 +11,11 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException as Refused
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,7 +27,7 @@ from web import api, chat, health, sms
 from web.bell import ready_bell
 from web.console import campaigns, patients
 from web.console import routes as console
-from web.console.page import PROBLEMS, SignedOut, problem_page, refusal
+from web.console.page import HOME, PROBLEMS, SignedOut, problem_page, refusal, to_login
 
 _MAX_BODY = 1024 * 1024
 _HEADERS = [
@@ -92,14 +93,18 @@ def _pages() -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def name_the_fields(request: Request, error: RequestValidationError) -> Response:
-        if request.url.path.startswith("/console"):
+        if request.url.path.startswith(HOME):
             return refusal(request, "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()), 422)
         problems = [{"field": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]} for problem in error.errors()]
         return JSONResponse({"detail": problems}, status_code=422)
 
+    @app.exception_handler(Refused)
+    async def say_why(request: Request, error: Refused) -> Response:
+        return refusal(request, error.detail, error.status_code) if request.url.path.startswith(HOME) else await http_exception_handler(request, error)
+
     @app.exception_handler(SignedOut)
-    async def to_login(_request: Request, _error: SignedOut) -> Response:
-        return RedirectResponse("/console/login", status_code=303)
+    async def sign_in_first(request: Request, _error: SignedOut) -> Response:
+        return to_login(request)
 
     for problem in PROBLEMS:
         app.add_exception_handler(problem, problem_page)

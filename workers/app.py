@@ -29,7 +29,6 @@ app.conf.update(
         "campaigns.*": {"queue": "campaigns"},
         "upkeep.poll": {"queue": "polls"},
         "upkeep.receipts": {"queue": "polls"},
-        "upkeep.on_call": {"queue": "polls"},
         "upkeep.*": {"queue": "upkeep"},
     },
     beat_schedule={

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from care.acuity import Acuity
 from care.storage.tables import Escalation, EscalationState, Heartbeat
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 5.0
 _CALLED = "on_call"
 
 

@@ -10,7 +10,9 @@ from sqlalchemy import delete, inspect, select
 from sqlalchemy.orm import Session
 
 from care.audit import record
+from care.patients.model import normalise_phone
 from care.storage.columns import Base, new_id
+from care.storage.crypto import blind_index
 from care.storage.tables import (
     Answer,
     ChatLink,
@@ -61,6 +63,18 @@ def find_patient(session: Session, reference: str) -> Patient:
     if patient is None:
         raise PatientNotFound(reference)
     return patient
+
+
+def patient_with(session: Session, sought: str) -> Patient | None:
+    """The patient whose reference or phone this is."""
+    patient = session.scalars(select(Patient).where(Patient.reference == sought)).one_or_none()
+    if patient is not None:
+        return patient
+    try:
+        phone = normalise_phone(sought)
+    except ValueError:
+        return None
+    return session.scalars(select(Patient).where(Patient.phone_index == blind_index(phone))).one_or_none()
 
 
 def export_patient(session: Session, patient: Patient, *, actor: str, at: datetime) -> PatientRecord:

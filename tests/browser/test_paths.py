@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from zoneinfo import ZoneInfo
 
 import pytest
+import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from sqlalchemy import delete
 
 from aftercare.demo import waking_zone
-from tests.conftest import Service
+from care.clock import service_clock
+from care.storage.engine import transaction
+from care.storage.tables import Escalation, Role, WebSession
+from care.users import add_user
+from tests.conftest import NOON, Service, add_patient
+from tests.integration.parties import rows, text_in
+from web.app import create_app
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
@@ -146,7 +156,7 @@ def test_a_chat_link_works_once_and_only_with_the_date_of_birth(service: Service
 def test_the_console_is_closed_without_a_session(service: Service, browser: Browser) -> None:
     page = browser.new_context().new_page()
     page.goto(f"{service.web}/console/escalations/1")
-    expect(page).to_have_url(f"{service.web}/console/login")
+    expect(page).to_have_url(f"{service.web}/console/login?next=%2Fconsole%2Fescalations%2F1")
 
 
 def open_chat(service: Service, browser: Browser, phone: str, born: str, **look: object) -> Page:
@@ -218,3 +228,111 @@ def test_the_widget_opens_on_another_page_with_one_script_tag(service: Service, 
         expect(page.get_by_role("log")).to_contain_text("You are welcome", timeout=20_000)
     finally:
         server.shutdown()
+
+
+@pytest.fixture
+def console(database: str, browser: Browser) -> Iterator[Page]:
+    """The console without the engines, on a narrow phone: a coordinator who signed in, and the page of a patient's emergency."""
+    with transaction() as session:
+        add_user(session, "nurse", "a long password", Role.COORDINATOR, NOON)
+    text_in(add_patient(), "crushing chest pain", at=service_clock().now())
+    with web_alone() as address:
+        page = browser.new_context(viewport={"width": 320, "height": 640}).new_page()
+        page.goto(f"{address}/console/escalations/{rows(Escalation)[0].id}")
+        sign_in(page)
+        yield page
+        page.context.close()
+
+
+@contextmanager
+def web_alone() -> Iterator[str]:
+    """The web process's application, in a thread of the test; its address."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_app(), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+def sign_in(page: Page) -> None:
+    page.get_by_label("Name").fill("nurse")
+    page.get_by_label("Password").fill("a long password")
+    page.get_by_role("button", name="Sign in").click()
+
+
+def end_session() -> None:
+    with transaction() as session:
+        session.execute(delete(WebSession))
+
+
+def write_as_patient(words: str, number: int) -> None:
+    text_in(rows(Escalation)[0].patient_id, words, number, at=service_clock().now())
+
+
+def test_the_case_page_is_used_on_a_narrow_phone(console: Page) -> None:
+    button = console.get_by_role("button", name="Acknowledge")
+    box = button.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 640
+    assert console.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert barriers(console) == []
+
+
+def test_what_the_patient_writes_appears_while_the_coordinator_types(console: Page) -> None:
+    reply = console.get_by_label("Reply as a person")
+    reply.fill("I am calling")
+    write_as_patient("and my arm aches", 2)
+    write_as_patient("please hurry", 3)
+    expect(console.locator(".talk")).to_contain_text("please hurry", timeout=15_000)
+    expect(console.get_by_role("status")).to_contain_text("new messages since you opened this page")
+    expect(reply).to_have_value("I am calling")
+    expect(reply).to_be_focused()
+    expect(console.locator("#reply-left")).to_have_text("1588 characters left")
+
+
+def test_a_page_that_is_no_longer_updated_says_so_until_it_is(console: Page) -> None:
+    console.get_by_role("link", name="All escalations").click()
+    expect(console).to_have_title("(1) Escalations · Aftercare")
+    console.route("**/console/board*", lambda route: route.fulfill(status=500, body="no"))
+    expect(console.get_by_role("alert")).to_contain_text(re.compile(r"Not updated since \d\d:\d\d"), timeout=15_000)
+    console.unroute("**/console/board*")
+    expect(console.get_by_role("alert")).to_be_empty(timeout=15_000)
+
+
+def test_what_was_typed_outlives_the_session_and_goes_once_it_is_sent(console: Page) -> None:
+    console.get_by_label("Reply as a person").fill("I am calling you now")
+    end_session()
+    console.wait_for_url("**/console/login?next=*", timeout=15_000)
+    sign_in(console)
+    expect(console.get_by_label("Reply as a person")).to_have_value("I am calling you now")
+    console.evaluate("document.querySelector('form[action$=reply] [name=csrf]').value = 'old'")
+    console.get_by_role("button", name="Send reply").click()
+    expect(console.get_by_role("alert")).to_contain_text("out of date")
+    console.go_back()
+    expect(console.get_by_label("Reply as a person")).to_have_value("I am calling you now")
+    console.reload()
+    console.get_by_role("button", name="Send reply").click()
+    expect(console.locator("#answering")).to_have_text("nurse")
+    expect(console.get_by_label("Reply as a person")).to_have_value("")
+    console.reload()
+    expect(console.get_by_label("Reply as a person")).to_have_value("")
+
+
+def test_a_draft_is_forgotten_at_sign_out(console: Page) -> None:
+    address = console.url
+    console.get_by_label("Reply as a person").fill("half of a")
+    console.get_by_role("button", name="Sign out").click()
+    sign_in(console)
+    console.goto(address)
+    expect(console.get_by_label("Reply as a person")).to_have_value("")
+
+
+def test_a_reply_that_is_on_its_way_cannot_be_sent_again(console: Page) -> None:
+    console.evaluate("document.addEventListener('submit', (event) => event.preventDefault())")  # the answer takes its time
+    console.get_by_label("Reply as a person").fill("I am calling you now")
+    button = console.get_by_role("button", name="Send reply")
+    button.click()
+    expect(button).to_be_disabled()

@@ -13,9 +13,9 @@ from care.acuity import Acuity
 from care.escalations.board import LONGEST, Show, board, next_untaken
 from care.escalations.service import Cause, Outcome, acknowledge, raise_escalation, resolve
 from care.messages import breaker
-from care.sessions import add_user
 from care.storage.engine import transaction
 from care.storage.tables import Role, User
+from care.users import add_user
 from tests.conftest import NOON, add_patient
 from web.app import create_app
 
@@ -94,6 +94,25 @@ def test_the_page_shows_two_hundred_and_refuses_an_unknown_part(signed_in: TestC
     assert signed_in.get("/console").text.count("<tr class=") == 200
     assert signed_in.get("/console/board?show=mine").text.count("<tr class=") == 0
     assert signed_in.get("/console?show=none").status_code == 422
+
+
+def test_the_title_counts_the_emergencies_that_nobody_has_taken(signed_in: TestClient, nurse: User) -> None:
+    assert "<title>Escalations ·" in signed_in.get("/console").text
+    patient = add_patient()
+    with transaction() as session:
+        first, *_ = [raise_escalation(session, patient, Cause(f"k{each}", "test", Acuity.EMERGENCY, "why"), NOON) for each in range(3)]
+        raise_escalation(session, patient, Cause("u", "test", Acuity.URGENT, "why"), NOON)
+        assert first is not None
+        acknowledge(session, first.id, nurse.id, NOON)
+    assert "<title>(2) Escalations ·" in signed_in.get("/console?show=mine").text
+    assert 'data-title="(2) Escalations"' in signed_in.get("/console/board?show=mine").text
+
+
+def test_what_tells_of_the_board_stays_while_the_list_is_replaced(signed_in: TestClient) -> None:
+    whole, listed = signed_in.get("/console").text, signed_in.get("/console/board").text
+    for mark in ("data-live", 'role="alert" id="stale"', 'role="status" id="said"'):
+        assert mark in whole
+        assert mark not in listed
 
 
 def test_a_hold_on_sms_is_shown_to_everybody(signed_in: TestClient) -> None:

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from aftercare.commands import operate
 from aftercare.failure import CommandFailed
-from care.sessions import add_user
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import Patient, Role
+from care.users import add_user
 from tests.conftest import NOON
 from web.app import create_app
 

@@ -21,6 +21,7 @@ from care.acuity import Acuity
 from care.audit import verify
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
+from care.escalations.service import Cause, Outcome, acknowledge, raise_escalation, resolve
 from care.keys import ensure_keys, key_file, keys
 from care.knowledge.model import StepKind
 from care.messages.acceptance import accept
@@ -29,12 +30,12 @@ from care.patients.consent import consent_status
 from care.patients.corrections import opt_out, set_phone
 from care.patients.model import OptOut, Way
 from care.patients.record import find_patient
-from care.sessions import add_user
 from care.settings import settings
 from care.storage import rotation
 from care.storage.crypto import FieldUndecryptable, decrypt
 from care.storage.engine import reading, transaction
 from care.storage.tables import AuditEntry, Channel, Consent, Contact, Enrollment, Escalation, Inbound, Outbound, OutboundState, Patient, Role
+from care.users import add_user
 from tests.conftest import NOON, add_patient
 from tests.integration.parties import Echo, rows, runner
 from web.app import create_app
@@ -186,6 +187,42 @@ def test_a_number_in_doubt_is_freed_by_a_person_alone(act: Callable[..., int], d
         assert consent_status(session, patient) == "granted"
 
 
+def find(browser: TestClient, sought: str) -> tuple[int, str]:
+    answer = browser.post("/console/patients/find", data={"csrf": token(browser), "sought": sought})
+    return answer.status_code, answer.headers.get("location") or answer.text
+
+
+@pytest.mark.parametrize("sought", ["ref-1", " ref-1 ", "+15550100001", "(555) 010-0001", "555 010 0001"])
+def test_a_patient_is_found_by_reference_or_phone(sought: str, nurse: TestClient) -> None:
+    add_patient(1)
+    add_patient(2)
+    assert find(nurse, sought) == (303, "/console/patients?reference=ref-1")  # no address holds a phone number
+
+
+@pytest.mark.parametrize("sought", ["", "ref-9", "+15550100009", "nobody"])
+def test_who_is_not_found_is_said_beside_the_field(sought: str, nurse: TestClient) -> None:
+    add_patient(1)
+    status, shown = find(nurse, sought)
+    assert status == 404
+    assert "No patient has this reference or phone" in shown
+    assert f'name="sought" required maxlength="64" value="{sought}"' in shown
+
+
+def test_a_patients_escalations_are_listed_with_links_the_open_ones_first(nurse: TestClient) -> None:
+    patient, stranger = add_patient(1), add_patient(2)
+    with transaction() as session:
+        raised = [raise_escalation(session, patient, Cause(f"k{each}", "test", Acuity.ROUTINE, "why"), NOON) for each in range(13)]
+        raise_escalation(session, stranger, Cause("other", "test", Acuity.EMERGENCY, "why"), NOON)
+        ids = [each.id for each in raised if each]
+        for hour, each in enumerate(ids[:12]):
+            at = NOON + timedelta(hours=hour)
+            acknowledge(session, each, "u1", at)
+            resolve(session, each, "u1", Outcome.REACHED_SAFE, "phoned", at)
+    shown = nurse.get("/console/patients?reference=ref-1").text
+    assert [int(each) for each in re.findall(r'href="/console/escalations/(\d+)"', shown)] == [ids[12], *reversed(ids[2:12])]
+    assert "resolved: reached safe" in shown
+
+
 def visits(browser: TestClient) -> list[str]:
     return re.findall(r'name="instead_of" value="([^"]+)"', browser.get("/console/patients?reference=ref-1").text)
 
@@ -205,7 +242,7 @@ def test_a_coordinator_plans_moves_and_calls_off_a_visit(nurse: TestClient) -> N
         assert planned.appointment_at.astimezone(ZoneInfo(session.scalars(select(Patient.timezone)).one())).hour == 10  # the patient's hour, not the server's
     assert by_console(nurse, "visit", campaign=campaign, at=moved, instead_of=visit) == 303
     assert visits(nurse) == [moved]
-    assert by_console(nurse, "visit/cancel", campaign=campaign, at=moved) == 303
+    assert by_console(nurse, "cancel-visit", campaign=campaign, at=moved) == 303
     assert visits(nurse) == []
     assert by_console(nurse, "visit", campaign="none", at=visit) == 404
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import hmac
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Cookie, Depends, Form, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
+from sqlalchemy.orm import Session
 
 from care.campaigns.service import CampaignInvalid, CampaignNotFound, EnrollmentConflict
 from care.escalations.service import EscalationConflict, EscalationNotFound
 from care.patients.corrections import PhoneConflict
 from care.patients.record import PatientNotFound
 from care.sessions import csrf_token, session_subject, touch
-from care.storage.engine import transaction
+from care.storage.engine import reading, transaction
 from care.storage.tables import Role, SessionKind, User
+from care.texts import language_name
 
 COOKIE = "aftercare_console"
+HOME = "/console"
+_PAGE = re.compile(rf"{HOME}(/[\w/-]*)?(\?[^#\s]*)?")
 pages = Jinja2Templates(directory=Path(__file__).parent / "templates")
 
 
@@ -26,16 +33,26 @@ class SignedOut(Exception):
     """No session: the browser is sent to the sign-in page."""
 
 
-def signed_in(request: Request, aftercare_console: Annotated[str | None, Cookie()] = None) -> User:
-    """The user of the session. Raises `SignedOut`. The live list's own polling does not keep a session alive."""
+def signed_in(aftercare_console: Annotated[str | None, Cookie()] = None) -> User:
+    """The user of the session, which is in use. Raises `SignedOut`."""
     with transaction() as session:
-        user_id = session_subject(session, SessionKind.CONSOLE, aftercare_console)
-        user = session.get(User, user_id) if user_id else None
-        if user is None or user.disabled:
-            raise SignedOut
-        if not request.url.path.endswith("/board"):
-            touch(session, aftercare_console or "")
+        user = _user(session, aftercare_console)
+        touch(session, aftercare_console or "")
         return user
+
+
+def watching(aftercare_console: Annotated[str | None, Cookie()] = None) -> User:
+    """The user of the session, for what a page fetches by itself: that keeps no session alive. Raises `SignedOut`."""
+    with reading() as session:
+        return _user(session, aftercare_console)
+
+
+def _user(session: Session, token: str | None) -> User:
+    user_id = session_subject(session, SessionKind.CONSOLE, token)
+    user = session.get(User, user_id) if user_id else None
+    if user is None or user.disabled:
+        raise SignedOut
+    return user
 
 
 def genuine(aftercare_console: Annotated[str | None, Cookie()] = None, csrf: Annotated[str, Form()] = "") -> None:
@@ -45,6 +62,7 @@ def genuine(aftercare_console: Annotated[str | None, Cookie()] = None, csrf: Ann
 
 
 Coordinator = Annotated[User, Depends(signed_in)]
+Watcher = Annotated[User, Depends(watching)]
 
 
 def programme_lead(user: Coordinator) -> User:
@@ -68,6 +86,7 @@ def _span(left: timedelta) -> str:
 
 
 pages.env.filters["span"] = _span
+pages.env.filters["language"] = language_name
 
 
 PROBLEMS: dict[type[Exception], int] = {
@@ -90,3 +109,20 @@ def problem_page(request: Request, error: Exception) -> Response:
 def refusal(request: Request, problem: str, status: int) -> Response:
     """A page that says what was wrong."""
     return pages.TemplateResponse(request, "problem.html", {"problem": problem}, status_code=status)
+
+
+def taken(address: str) -> Response:
+    """On to the next page, which the script can tell by its address from one that came after a failure: what was typed need not be kept."""
+    return RedirectResponse(f"{address}#sent", status_code=303)
+
+
+def to_login(request: Request) -> Response:
+    """To the sign-in page, and from there back: to what was asked for, or to the page of the form that was sent."""
+    asked = request.url.path if request.method == "GET" else request.url.path.rpartition("/")[0]
+    query = f"?{request.url.query}" if request.method == "GET" and request.url.query else ""
+    return RedirectResponse(f"{HOME}/login?next={quote(asked + query, safe='')}", status_code=303)
+
+
+def safe_next(asked: str) -> str:
+    """The page of the console that was asked for; the board where it is anything else, such as another site."""
+    return asked if _PAGE.fullmatch(asked) else HOME

@@ -17,14 +17,15 @@ from care.campaigns import operation
 from care.campaigns.overview import follow_ups
 from care.campaigns.service import CampaignNotFound
 from care.clock import service_clock
+from care.escalations.board import open_cases, resolved_cases
 from care.patients.consent import consent_history, number_in_doubt
 from care.patients.corrections import opt_out, set_phone
 from care.patients.model import OptOut, Phone, Place, State, Way, Zone
-from care.patients.record import find_patient
+from care.patients.record import find_patient, patient_with
 from care.sessions import csrf_token
-from care.storage.engine import transaction
+from care.storage.engine import reading, transaction
 from care.storage.tables import Campaign, Enrollment, EnrollmentState, Patient, Role
-from web.console.page import Coordinator, genuine, pages
+from web.console.page import Coordinator, genuine, pages, taken
 
 router = APIRouter(prefix="/console/patients", include_in_schema=False)
 Reference = Annotated[str, Form(max_length=64)]
@@ -35,7 +36,7 @@ LocalTime = Annotated[NaiveDatetime, Form()]
 
 @router.get("")
 def patient_page(request: Request, user: Coordinator, reference: str = "", aftercare_console: Annotated[str, Cookie()] = "") -> HTMLResponse:
-    """Finds a patient by the clinic's reference; reading the page is on record."""
+    """The patient with the clinic's reference; reading the page is on record."""
     values = {"user": user, "csrf": csrf_token(aftercare_console), "ways": list(Way), "patient": None}
     with transaction() as session:
         if reference:
@@ -45,12 +46,24 @@ def patient_page(request: Request, user: Coordinator, reference: str = "", after
                 "patient": patient,
                 "history": consent_history(session, patient.id),
                 "in_doubt": number_in_doubt(session, patient.id),
+                "cases": open_cases(session, patient.id, now) + resolved_cases(session, patient.id, now),
                 "follow_ups": follow_ups(session, patient, now),
                 "runs": EnrollmentState.ACTIVE,
                 "is_lead": user.role is Role.LEAD,
                 "zones": _zones(),
             }
     return pages.TemplateResponse(request, "patient.html", values)
+
+
+@router.post("/find", dependencies=[Depends(genuine)])
+def find(request: Request, user: Coordinator, sought: Annotated[str, Form(max_length=64)] = "", aftercare_console: Annotated[str, Cookie()] = "") -> Response:
+    """To the page of the patient with this reference or phone. A form of its own: a phone number in an address would be kept in histories and logs."""
+    with reading() as session:
+        patient = patient_with(session, sought.strip())
+    if patient:
+        return RedirectResponse(_page(patient.reference), status_code=303)
+    values = {"user": user, "csrf": csrf_token(aftercare_console), "patient": None, "sought": sought}
+    return pages.TemplateResponse(request, "patient.html", values, status_code=404)
 
 
 @router.post("/opt-out", dependencies=[Depends(genuine)])
@@ -83,7 +96,7 @@ def remind_of_visit(
     return _back(patient.reference)
 
 
-@router.post("/visit/cancel", dependencies=[Depends(genuine)])
+@router.post("/cancel-visit", dependencies=[Depends(genuine)])
 def call_visit_off(user: Coordinator, reference: Reference, campaign: CampaignId, at: LocalTime) -> Response:
     """The visit does not take place."""
     with transaction() as session:
@@ -112,5 +125,9 @@ def _zones() -> list[str]:
     return sorted(zone for zone in available_timezones() if zone.split("/")[0] in {"Africa", "America", "Asia", "Atlantic", "Australia", "Europe", "Pacific"})
 
 
+def _page(reference: str) -> str:
+    return f"/console/patients?{urlencode({'reference': reference})}"
+
+
 def _back(reference: str) -> Response:
-    return RedirectResponse(f"/console/patients?{urlencode({'reference': reference})}", status_code=303)
+    return taken(_page(reference))

@@ -4,25 +4,43 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Cookie, Depends, Form, Request, Response
+from fastapi import APIRouter, Cookie, Depends, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BeforeValidator, StringConstraints
 
 from care.audit import record
 from care.clock import service_clock
-from care.escalations.board import Show, board, case_of, next_untaken
-from care.escalations.service import EscalationConflict, Outcome, acknowledge, release, resolve, take_over
+from care.escalations.board import Show, board, case_of, escalation_of, next_untaken, note_reading, reading_is_noted, talk_of
+from care.escalations.service import EscalationConflict, Outcome, acknowledge, answer, release, resolve
 from care.messages import breaker
 from care.messages.outbox import OutboundText, write
 from care.patients.consent import consent_status
-from care.sessions import check_password, close_session, csrf_token, open_session
+from care.sessions import close_session, csrf_token, open_session
 from care.settings import settings
 from care.storage.engine import reading, transaction
 from care.storage.tables import Channel, Conversation, SessionKind, User
+from care.users import check_password
 from web.bell import ring_sender
-from web.console.page import COOKIE, Coordinator, genuine, pages
+from web.console.page import COOKIE, HOME, Coordinator, Watcher, genuine, pages, safe_next, taken
 from web.console.plot import plot
 
-router = APIRouter(prefix="/console", include_in_schema=False)
+router = APIRouter(prefix=HOME, include_in_schema=False)
+
+
+def _written(raw: str) -> str:
+    """What a person typed: browsers send a new line as two characters and count it as one."""
+    return raw.replace("\r\n", "\n").strip()
+
+
+def _some_words(raw: str) -> str:
+    if not (words := _written(raw)):
+        raise ValueError("write what the patient is to read")
+    return words
+
+
+LONGEST_REPLY, LONGEST_NOTE = 1600, 4000
+ReplyText = Annotated[str, BeforeValidator(_some_words), StringConstraints(max_length=LONGEST_REPLY), Form()]
+Note = Annotated[str, BeforeValidator(_written), StringConstraints(max_length=LONGEST_NOTE), Form()]
 
 
 @router.get("/login")
@@ -32,8 +50,13 @@ def login_page(request: Request) -> HTMLResponse:
 
 
 @router.post("/login")
-def login(request: Request, username: Annotated[str, Form(max_length=64)], password: Annotated[str, Form(max_length=200)]) -> Response:
-    """Opens a session with a new token."""
+def login(
+    request: Request,
+    username: Annotated[str, Form(max_length=64)],
+    password: Annotated[str, Form(max_length=200)],
+    asked: Annotated[str, Query(alias="next")] = HOME,
+) -> Response:
+    """Opens a session with a new token, and goes on to the page that was asked for."""
     with transaction() as session:
         user = check_password(session, username, password)
         token = open_session(session, SessionKind.CONSOLE, user.id) if user else None
@@ -41,9 +64,9 @@ def login(request: Request, username: Annotated[str, Form(max_length=64)], passw
             record(session, actor=f"user:{user.id}", action="signed_in", subject=user.id, at=service_clock().now())
     if token is None:
         return pages.TemplateResponse(request, "login.html", {"problem": "The name or the password is not right."}, status_code=403)
-    answer = RedirectResponse("/console", status_code=303)
-    answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=settings().public.startswith("https"), path="/console")
-    return answer
+    signed_in = RedirectResponse(safe_next(asked), status_code=303)
+    signed_in.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=settings().public.startswith("https"), path="/console")
+    return signed_in
 
 
 @router.post("/logout", dependencies=[Depends(genuine)])
@@ -51,9 +74,9 @@ def logout(aftercare_console: Annotated[str | None, Cookie()] = None) -> Respons
     """Ends the session."""
     with transaction() as session:
         close_session(session, aftercare_console or "")
-    answer = RedirectResponse("/console/login", status_code=303)
-    answer.delete_cookie(COOKIE, path="/console")
-    return answer
+    signed_out = RedirectResponse("/console/login", status_code=303)
+    signed_out.delete_cookie(COOKIE, path="/console")
+    return signed_out
 
 
 @router.get("")
@@ -63,7 +86,7 @@ def escalations(request: Request, user: Coordinator, aftercare_console: Annotate
 
 
 @router.get("/board")
-def live_board(request: Request, user: Coordinator, aftercare_console: Annotated[str, Cookie()] = "", show: Show = Show.ALL) -> HTMLResponse:
+def live_board(request: Request, user: Watcher, aftercare_console: Annotated[str, Cookie()] = "", show: Show = Show.ALL) -> HTMLResponse:
     """The list alone, which the page fetches every few seconds."""
     return _board(request, user, "board.html", aftercare_console, show)
 
@@ -72,27 +95,45 @@ def _board(request: Request, user: User, template: str, token: str, show: Show) 
     with reading() as session:
         found = board(session, service_clock().now(), user, show)
         held = breaker.look(session)
-    return pages.TemplateResponse(request, template, {"board": found, "held": held, "user": user, "csrf": csrf_token(token)})
+    title = f"({found.untaken_emergencies}) Escalations" if found.untaken_emergencies else "Escalations"
+    return pages.TemplateResponse(request, template, {"board": found, "title": title, "held": held, "user": user, "csrf": csrf_token(token)})
 
 
 @router.get("/escalations/{escalation_id}")
 def one(request: Request, escalation_id: int, user: Coordinator, aftercare_console: Annotated[str, Cookie()] = "", problem: str = "") -> HTMLResponse:
     """One escalation with the conversation and the evidence; reading it is on record."""
+    now = service_clock().now()
     with transaction() as session:
-        found = case_of(session, escalation_id)
+        found = case_of(session, escalation_id, now)
         following = next_untaken(session, escalation_id)
-        record(session, actor=f"user:{user.id}", action="case_read", subject=found.patient.id, at=service_clock().now())
+        note_reading(session, user, found.patient.id, now)
     plots = [plot(question, series) for question, series in found.series.items()]
     values = {
         "case": found,
+        "talk": found.talk,
         "following": following,
         "plots": plots,
         "user": user,
         "outcomes": list(Outcome),
+        "longest_reply": LONGEST_REPLY,
+        "longest_note": LONGEST_NOTE,
         "csrf": csrf_token(aftercare_console),
         "problem": problem,
     }
     return pages.TemplateResponse(request, "case.html", values)
+
+
+@router.get("/escalations/{escalation_id}/talk")
+def live_talk(request: Request, escalation_id: int, user: Watcher) -> HTMLResponse:
+    """The conversation alone, which the page fetches every few seconds; on record where the page's own reading is not, or is long ago."""
+    now = service_clock().now()
+    with reading() as session:
+        found = talk_of(session, escalation_id)
+        noted = reading_is_noted(session, user, found.patient_id, now)
+    if not noted:
+        with transaction() as session:
+            note_reading(session, user, found.patient_id, now)
+    return pages.TemplateResponse(request, "talk.html", {"talk": found})
 
 
 @router.post("/escalations/{escalation_id}/acknowledge", dependencies=[Depends(genuine)])
@@ -104,18 +145,18 @@ def take(escalation_id: int, user: Coordinator) -> Response:
 
 
 @router.post("/escalations/{escalation_id}/reply", dependencies=[Depends(genuine)])
-def reply(escalation_id: int, user: Coordinator, text: Annotated[str, Form(min_length=1, max_length=1600)]) -> Response:
-    """A person's words to the patient; the bot holds still from now on."""
+def reply(escalation_id: int, user: Coordinator, text: ReplyText) -> Response:
+    """A person's words to the patient: who writes has taken the case, and the bot holds still from now on."""
     with transaction() as session:
-        found = case_of(session, escalation_id)
         now = service_clock().now()
-        if consent_status(session, found.patient.id) == "revoked":
+        patient_id = escalation_of(session, escalation_id).patient_id
+        if consent_status(session, patient_id) == "revoked":
             raise EscalationConflict("the patient opted out of messages: phone instead")
-        take_over(session, found.patient.id, user.id, now)
-        channel = session.get_one(Conversation, found.patient.id).channel
-        write(session, found.patient.id, channel, [OutboundText(text.strip(), key="person", author=f"user:{user.id}")], now)
+        answer(session, escalation_id, user.id, now)
+        channel = session.get_one(Conversation, patient_id).channel
+        write(session, patient_id, channel, [OutboundText(text, key="person", author=f"user:{user.id}")], now)
     if channel is Channel.SMS:
-        ring_sender(found.patient.id)
+        ring_sender(patient_id)
     return _back(escalation_id)
 
 
@@ -123,17 +164,17 @@ def reply(escalation_id: int, user: Coordinator, text: Annotated[str, Form(min_l
 def let_bot_answer(escalation_id: int, user: Coordinator) -> Response:
     """The bot answers again."""
     with transaction() as session:
-        release(session, case_of(session, escalation_id).patient.id, user.id, service_clock().now())
+        release(session, escalation_of(session, escalation_id).patient_id, user.id, service_clock().now())
     return _back(escalation_id)
 
 
 @router.post("/escalations/{escalation_id}/resolve", dependencies=[Depends(genuine)])
-def close(escalation_id: int, user: Coordinator, outcome: Annotated[Outcome, Form()], note: Annotated[str, Form(max_length=4000)] = "") -> Response:
+def close(escalation_id: int, user: Coordinator, outcome: Annotated[Outcome, Form()], note: Note = "") -> Response:
     """Closes the escalation with its outcome."""
     with transaction() as session:
         resolve(session, escalation_id, user.id, outcome, note, service_clock().now())
-    return RedirectResponse("/console", status_code=303)
+    return taken(HOME)
 
 
 def _back(escalation_id: int) -> Response:
-    return RedirectResponse(f"/console/escalations/{escalation_id}", status_code=303)
+    return taken(f"{HOME}/escalations/{escalation_id}")
