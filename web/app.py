@@ -30,6 +30,7 @@ from web.console import routes as console
 from web.console.page import HOME, PROBLEMS, SignedOut, problem_page, refusal, to_login
 
 _MAX_BODY = 1024 * 1024
+_TOO_LARGE = f"the body must be at most {_MAX_BODY} bytes"
 _HEADERS = [
     (b"content-security-policy", b"default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'self'; base-uri 'none'; form-action 'self'"),
     (b"x-content-type-options", b"nosniff"),
@@ -56,12 +57,22 @@ class Guard:
                 message["headers"] = [*message["headers"], *(header for header in _HEADERS if header[0] not in given)]
             await send(message)
 
+        received = 0
+
+        async def receive_bounded() -> Message:
+            """A body may come in pieces, without its length."""
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > _MAX_BODY:
+                raise HTTPException(413, _TOO_LARGE)
+            return message
+
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdigit() and int(length) <= _MAX_BODY:
-            await self._app(scope, receive, send_guarded)
+            await self._app(scope, receive_bounded, send_guarded)
         else:
-            refused = JSONResponse({"detail": f"the body must be at most {_MAX_BODY} bytes"}, status_code=413)
-            await refused(scope, receive, send_guarded)
+            await JSONResponse({"detail": _TOO_LARGE}, status_code=413)(scope, receive, send_guarded)
 
 
 def create_app() -> Starlette:
