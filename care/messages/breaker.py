@@ -12,9 +12,9 @@ from sqlalchemy import CursorResult, delete, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from care.storage.tables import Breaker
+from care.storage.tables import Breaker, Heartbeat
 
-_SMS = "sms"
+_SMS, _PROBED = "sms", "sms_probe"
 _PROBE_EVERY = timedelta(minutes=1)
 
 
@@ -42,8 +42,29 @@ def trip(session: Session, code: int) -> None:
     opened = insert(Breaker).values(name=_SMS, code=code, opened_at=now, retry_at=now + _PROBE_EVERY)
     again = {"code": opened.excluded.code, "retry_at": opened.excluded.retry_at}
     session.execute(opened.on_conflict_do_update(index_elements=["name"], set_=again))
+    session.execute(delete(Heartbeat).where(Heartbeat.name == _PROBED))
+
+
+def taken(session: Session) -> None:
+    """Twilio took the probe: all is well, where it would have said no at once; else a minute passes for what its receipt says."""
+    opened = look(session)
+    if opened is None or not _told_by_receipt(opened.code):
+        reset(session)
+    else:
+        session.merge(Heartbeat(name=_PROBED, at=datetime.now(UTC)))
+
+
+def is_over(session: Session, opened: Breaker) -> bool:
+    """Whether a probe was taken and its minute has passed without a receipt that says otherwise."""
+    return not holds(opened) and session.get(Heartbeat, _PROBED) is not None
 
 
 def reset(session: Session) -> None:
-    """A message was taken: all is well."""
+    """All is well."""
     session.execute(delete(Breaker).where(Breaker.name == _SMS))
+    session.execute(delete(Heartbeat).where(Heartbeat.name == _PROBED))
+
+
+def _told_by_receipt(code: int) -> bool:
+    """Twilio's 30xxx are errors of delivery: it takes the message first (twilio.com/docs/api/errors)."""
+    return code // 1000 == 30

@@ -202,7 +202,7 @@ class Sender:
                 .execution_options(synchronize_session=False)
             )
         if any(claim.probe and answer.external_id for claim, answer in answers):
-            breaker.reset(session)
+            breaker.taken(session)
         for claim, answer in answers:
             if answer.external_id:
                 continue
@@ -246,6 +246,9 @@ class Sender:
         unread = set(session.scalars(select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), Inbound.state == InboundState.STORED)))
         patients = {patient.id: patient for patient in session.scalars(select(Patient).options(_OF_PATIENT).where(Patient.id.in_(ids)))}
         held = breaker.look(session)
+        if held is not None and breaker.is_over(session, held):
+            breaker.reset(session)
+            held = None
         take_back_ended(session, [row for rows in waiting.values() for row in rows])
         claims: list[_Claim] = []
         for conversation in conversations:

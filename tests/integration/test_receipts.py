@@ -19,7 +19,7 @@ from care.patients.consent import consent_status
 from care.storage.engine import transaction
 from care.storage.tables import Breaker, Channel, Escalation, Outbound, OutboundState, Patient
 from tests.conftest import NOON, add_patient
-from tests.integration.parties import Phone, rows
+from tests.integration.parties import Phone, make_due, rows
 
 pytestmark = pytest.mark.usefixtures("database")
 _MINUTES, _HOURS = timedelta(minutes=1), timedelta(hours=1)
@@ -127,3 +127,32 @@ def test_no_text_is_too_long_for_twilio(clock: ManualClock) -> None:
         for letter in ("a", "é", "疼", "😀"):
             write(session, patient, Channel.SMS, [OutboundText(f"{letter * 7} " * 400)], NOON)
     assert all(segments(row.body).segments <= SEGMENTS_A_MESSAGE and len(row.body) <= 1600 for row in rows(Outbound))
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_provider_that_refuses_by_receipt_is_trusted_again_only_when_a_probe_was_not_refused(clock: ManualClock, arrives: bool) -> None:
+    _sent(clock, 1)
+    _told("undelivered", 30034)
+    people = [add_patient(number) for number in (2, 3)]
+    for patient in people:
+        with transaction() as session:
+            write(session, patient, Channel.SMS, [OutboundText("hello")], NOON)
+    phone = Phone()
+
+    def a_minute_later() -> None:
+        make_due()
+        for patient in people:
+            Sender(phone, clock).run(patient)
+
+    a_minute_later()
+    a_minute_later() if arrives else None
+    assert len(phone.held) == (2 if arrives else 1)
+    if arrives:
+        assert rows(Breaker) == []
+        return
+    probe = next(row for row in rows(Outbound) if row.external_id == phone.held[0].external_id and row.patient_id == people[0])
+    with transaction() as session:
+        assert take_receipt(session, Told(probe.reference, probe.external_id, "undelivered", 30034), NOON)
+    a_minute_later()
+    assert len(rows(Breaker)) == 1
+    assert len(phone.held) == 2  # the next minute's probe, and no more
