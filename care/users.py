@@ -6,11 +6,11 @@ from datetime import datetime
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from care.audit import record
-from care.storage.tables import Role, User, WebSession
+from care.storage.tables import Conversation, Escalation, EscalationState, Role, User, WebSession
 
 SHORTEST_PASSWORD = 12
 _hasher = PasswordHasher()
@@ -48,9 +48,12 @@ def set_password(session: Session, user: User, password: str, at: datetime, *, a
 
 
 def lock_out(session: Session, user: User, at: datetime, *, actor: str) -> None:
-    """Ends the user's access, and open sessions, at once; what the user did stays on record."""
+    """Ends the user's access, and open sessions, at once, and gives back what the user had taken on; what the user did stays on record."""
     user.disabled = True
     _sign_out(session, user)
+    theirs = (Escalation.acknowledged_by == user.id, Escalation.state == EscalationState.ACKNOWLEDGED)
+    session.execute(update(Conversation).where(Conversation.coordinator_id == user.id).values(coordinator_id=None))
+    session.execute(update(Escalation).where(*theirs).values(state=EscalationState.OPEN, acknowledged_by=None, acknowledged_at=None))
     record(session, actor=actor, action="user_locked_out", subject=user.id, at=at)
 
 

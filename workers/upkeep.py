@@ -12,7 +12,7 @@ import structlog
 
 from aftercare.assembly import build_gateway
 from care.clock import service_clock
-from care.escalations.on_call import call, to_call_for, was_called
+from care.escalations.on_call import call, to_call_for, were_called_for
 from care.escalations.service import mark_overdue
 from care.escalations.silence import call_for_silent
 from care.messages.poller import ask_for_receipts, poll
@@ -100,4 +100,4 @@ def call_person() -> None:
         log.error("nobody_called", error=type(error).__name__)
         return
     with transaction() as session:
-        was_called(session, now)
+        were_called_for(session, found, now)

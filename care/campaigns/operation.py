@@ -15,6 +15,7 @@ from care.campaigns.service import CampaignInvalid, EnrollmentConflict
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind, StopEvent
 from care.messages.conversation import lock_conversations
+from care.messages.unsaid import forget_request
 from care.patients.model import Place
 from care.storage.tables import (
     Campaign,
@@ -261,11 +262,14 @@ def _take_back(session: Session, contacts: Select[str], reason: str, at: datetim
     waits = (Outbound.contact_id.in_(contacts), Outbound.state == OutboundState.PENDING)
     lock_conversations(session, set(session.scalars(select(Outbound.patient_id).where(*waits))))
     begun_with_it = or_(Contact.state == ContactState.STARTED, Contact.kind == StepKind.EDUCATION)
-    session.execute(
+    skipped = session.scalars(
         update(Contact)
         .where(Contact.id.in_(select(Outbound.contact_id).where(*waits)), begun_with_it)
         .values(state=ContactState.SKIPPED, skipped_because=reason, completed_at=None, next_at=None, held_next_at=None)
-    )
+        .returning(Contact.id)
+    ).all()
+    if skipped:
+        forget_request(session, select(Contact.id).where(Contact.id.in_(skipped)), at)
     _cancel(session, Outbound.contact_id.in_(contacts), at)
     session.execute(
         update(Inbound)

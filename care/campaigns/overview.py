@@ -64,7 +64,7 @@ def follow_ups(session: Session, patient: Patient, at: datetime) -> list[FollowU
     found = []
     for enrollment, campaign in session.execute(enrolled.order_by(Enrollment.created_at.desc())):
         contacts = session.scalars(select(Contact).where(Contact.enrollment_id == enrollment.id)).all()
-        planned = [each.due_at for each in contacts if each.state is ContactState.PLANNED]
+        planned = [each.next_at for each in contacts if each.state is ContactState.PLANNED and each.next_at]
         visits = sorted(each.appointment_at for each in contacts if each.appointment_at and each.appointment_at > at and each.skipped_because != CANCELLED)
         found.append(
             FollowUp(

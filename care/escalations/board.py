@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import and_, case, exists, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from care.acuity import Acuity
 from care.audit import record
@@ -27,6 +27,10 @@ _NEWEST = 10
 """So many resolved escalations of a patient are listed."""
 _READ, _ONE_READING = "case_read", timedelta(hours=1)
 """Who has a case open reads it; what is fetched so soon after is the same reading."""
+
+
+_OF_ROW = load_only(*(getattr(Escalation, name) for name in ("id", "acuity", "state", "reason", "summary", "deadline")))
+"""What a row shows: the rest would be deciphered for nothing, every two seconds."""
 
 
 class Show(StrEnum):
@@ -126,7 +130,7 @@ class Case:
 
 def board(session: Session, at: datetime, user: User, show: Show = Show.ALL) -> Board:
     """What is not resolved: the most serious first, then the nearest deadline. At most `LONGEST` rows are shown."""
-    open_ones = Escalation.state != EscalationState.RESOLVED
+    open_ones = Escalation.state.in_((EscalationState.OPEN, EscalationState.ACKNOWLEDGED))
     wanted = {
         Show.ALL: open_ones,
         Show.UNTAKEN: Escalation.state == EscalationState.OPEN,
@@ -140,6 +144,7 @@ def board(session: Session, at: datetime, user: User, show: Show = Show.ALL) -> 
         .where(wanted[show])
         .order_by(_RANK, Escalation.deadline, Escalation.id)
         .limit(LONGEST)
+        .options(_OF_ROW, load_only(Patient.id, Patient.name))
     ).all()
     counts = {each: session.scalar(select(func.count()).select_from(Escalation).where(where)) or 0 for each, where in wanted.items()}
     per_acuity = session.execute(select(Escalation.acuity, func.count()).where(open_ones).group_by(Escalation.acuity))

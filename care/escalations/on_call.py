@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx
-from sqlalchemy import and_, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.orm import Session, load_only
 
 from care.acuity import Acuity
-from care.storage.tables import Escalation, EscalationState, Heartbeat
+from care.storage.tables import Escalation, EscalationState
 
 _TIMEOUT_S = 5.0
-_CALLED = "on_call"
+_SHORT = load_only(Escalation.id, Escalation.acuity, Escalation.created_at, Escalation.called_at)
 
 
 @dataclass(frozen=True)
 class Untaken:
-    """What nobody has taken on: emergencies, urgent ones whose deadline has passed, how long the oldest has waited, and the newest."""
+    """What nobody has taken on: emergencies, urgent ones whose deadline has passed, how long the oldest has waited, and the ids of all."""
 
     emergencies: int
     overdue: int
     oldest: timedelta
-    newest: timedelta
+    ids: list[int]
 
     @property
     def text(self) -> str:
@@ -34,29 +34,20 @@ class Untaken:
         )
 
 
-def untaken(session: Session, at: datetime) -> Untaken | None:
-    """What a person is needed for; None where there is nothing."""
+def to_call_for(session: Session, every: timedelta, at: datetime) -> Untaken | None:
+    """What a person is to be called for now: at once where nobody was called for one of them yet, and for all again after `every`; else None."""
     late = and_(Escalation.acuity == Acuity.URGENT, Escalation.deadline < at)
     waiting = select(Escalation).where(Escalation.state == EscalationState.OPEN, or_(Escalation.acuity == Acuity.EMERGENCY, late))
-    rows = session.scalars(waiting).all()
-    if not rows:
+    rows = session.scalars(waiting.options(_SHORT)).all()
+    if all(row.called_at is not None and timedelta(0) <= at - row.called_at < every for row in rows):
         return None
-    emergencies, waits = sum(row.acuity is Acuity.EMERGENCY for row in rows), [at - row.created_at for row in rows]
-    return Untaken(emergencies, len(rows) - emergencies, max(waits), min(waits))
+    emergencies = sum(row.acuity is Acuity.EMERGENCY for row in rows)
+    return Untaken(emergencies, len(rows) - emergencies, max(at - row.created_at for row in rows), [row.id for row in rows])
 
 
-def to_call_for(session: Session, every: timedelta, at: datetime) -> Untaken | None:
-    """What a person is to be called for now: what came since the last call at once, all of it again after `every`."""
-    found, last = untaken(session, at), session.get(Heartbeat, _CALLED)
-    if found is None or last is None:
-        return found
-    since = at - last.at
-    return found if since >= every or found.newest < since else None
-
-
-def was_called(session: Session, at: datetime) -> None:
-    """A call was taken at its address."""
-    session.merge(Heartbeat(name=_CALLED, at=at))
+def were_called_for(session: Session, found: Untaken, at: datetime) -> None:
+    """The call was taken at its address."""
+    session.execute(update(Escalation).where(Escalation.id.in_(found.ids)).values(called_at=at))
 
 
 def call(url: str, found: Untaken, console: str) -> None:

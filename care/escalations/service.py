@@ -84,9 +84,9 @@ def raise_escalation(session: Session, patient_id: str, cause: Cause, at: dateti
 
 
 def raise_once(session: Session, patient_id: str, cause: Cause, at: datetime) -> None:
-    """As `raise_escalation`, but not while one for the same reason waits for this patient."""
-    waits = select(Escalation.id).where(Escalation.patient_id == patient_id, Escalation.reason == cause.reason, Escalation.state != EscalationState.RESOLVED)
-    if session.scalar(waits.limit(1)) is None:
+    """As `raise_escalation`, but not while one for the same reason, and no less serious, waits untaken for this patient."""
+    waits = select(Escalation.acuity).where(Escalation.patient_id == patient_id, Escalation.reason == cause.reason, Escalation.state == EscalationState.OPEN)
+    if all(acuity.rank < cause.acuity.rank for acuity in session.scalars(waits)):
         raise_escalation(session, patient_id, cause, at)
 
 
@@ -101,12 +101,24 @@ def acknowledge(session: Session, escalation_id: int, user_id: str, at: datetime
     return escalation
 
 
+def take_from(session: Session, escalation_id: int, user_id: str, at: datetime) -> Escalation:
+    """The coordinator takes it from a colleague, with the conversation. Raises `EscalationNotFound`, and `EscalationConflict` where nobody has it."""
+    escalation, conversation = _locked_with_talk(session, escalation_id)
+    if escalation.state is not EscalationState.ACKNOWLEDGED:
+        raise EscalationConflict(f"escalation {escalation_id} is {escalation.state}: there is nobody to take it from")
+    former, escalation.acknowledged_by = escalation.acknowledged_by, user_id
+    if conversation.coordinator_id == former:
+        conversation.coordinator_id = user_id
+    record(session, actor=f"user:{user_id}", action="escalation_taken_over", subject=str(escalation_id), at=at)
+    return escalation
+
+
 def resolve(session: Session, escalation_id: int, user_id: str, outcome: Outcome, note: str, at: datetime) -> Escalation:
     """Closes an acknowledged escalation with its outcome and a note; with the patient's last one the bot answers again, so that nobody is left to silence.
 
     Raises `EscalationNotFound`, and `EscalationConflict` where it was not acknowledged first or the note is empty.
     """
-    escalation = _locked(session, escalation_id)
+    escalation, _ = _locked_with_talk(session, escalation_id)
     if escalation.state is not EscalationState.ACKNOWLEDGED:
         raise EscalationConflict(f"escalation {escalation_id} is {escalation.state}: acknowledge it before you resolve it")
     if not note.strip():
@@ -135,7 +147,7 @@ def mark_overdue(session: Session, at: datetime) -> int:
 def take_over(session: Session, patient_id: str, user_id: str, at: datetime) -> None:
     """The coordinator answers from now on; the bot holds still, and its answers that wait are not sent. Raises `EscalationConflict` where another one already
     does."""
-    conversation = session.scalars(select(Conversation).where(Conversation.patient_id == patient_id).with_for_update()).one()
+    conversation = _conversation(session, patient_id)
     if conversation.coordinator_id not in (None, user_id):
         raise EscalationConflict("another coordinator is answering this patient")
     if conversation.coordinator_id is None:
@@ -150,11 +162,13 @@ def take_over(session: Session, patient_id: str, user_id: str, at: datetime) -> 
 def answer(session: Session, escalation_id: int, user_id: str, at: datetime) -> Escalation:
     """The coordinator writes to the patient: takes the escalation on where nobody has, and the conversation over; that the patient had written is settled.
 
-    Raises `EscalationNotFound`, and `EscalationConflict` where another coordinator is at it.
+    Raises `EscalationNotFound`, and `EscalationConflict` where another coordinator is at it or it was resolved.
     """
-    escalation = _locked(session, escalation_id)
+    escalation, _ = _locked_with_talk(session, escalation_id)
+    if escalation.state is EscalationState.RESOLVED:
+        raise EscalationConflict("this escalation was resolved meanwhile; write in one that is open")
     if escalation.state is EscalationState.ACKNOWLEDGED and escalation.acknowledged_by != user_id:
-        raise EscalationConflict("another coordinator has taken this escalation")
+        raise EscalationConflict("another coordinator has taken this escalation; take it over first")
     take_over(session, escalation.patient_id, user_id, at)
     if escalation.state is EscalationState.OPEN:
         acknowledge(session, escalation_id, user_id, at)
@@ -170,10 +184,23 @@ def answer(session: Session, escalation_id: int, user_id: str, at: datetime) -> 
 
 def release(session: Session, patient_id: str, user_id: str, at: datetime) -> None:
     """Hands the conversation back to the bot."""
-    conversation = session.scalars(select(Conversation).where(Conversation.patient_id == patient_id).with_for_update()).one()
+    conversation = _conversation(session, patient_id)
     if conversation.coordinator_id is not None:
         conversation.coordinator_id = None
         record(session, actor=f"user:{user_id}", action="handoff_ended", subject=patient_id, at=at)
+
+
+def _conversation(session: Session, patient_id: str) -> Conversation:
+    return session.scalars(select(Conversation).where(Conversation.patient_id == patient_id).with_for_update()).one()
+
+
+def _locked_with_talk(session: Session, escalation_id: int) -> tuple[Escalation, Conversation]:
+    """The conversation first, as whoever has a turn locks them."""
+    patient_id = session.scalar(select(Escalation.patient_id).where(Escalation.id == escalation_id))
+    if patient_id is None:
+        raise EscalationNotFound(escalation_id)
+    conversation = _conversation(session, patient_id)
+    return _locked(session, escalation_id), conversation
 
 
 def _locked(session: Session, escalation_id: int) -> Escalation:

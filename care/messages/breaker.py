@@ -50,8 +50,11 @@ def taken(session: Session) -> None:
     opened = look(session)
     if opened is None or not _told_by_receipt(opened.code):
         reset(session)
-    else:
-        session.merge(Heartbeat(name=_PROBED, at=datetime.now(UTC)))
+        return
+    now = datetime.now(UTC)
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    session.execute(insert(Heartbeat).values(name=_PROBED, at=now).on_conflict_do_update(index_elements=["name"], set_={"at": now}))
+    session.execute(update(Breaker).where(Breaker.name == _SMS).values(retry_at=now + _PROBE_EVERY))
 
 
 def is_over(session: Session, opened: Breaker) -> bool:

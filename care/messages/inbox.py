@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+import structlog
 from sqlalchemy import Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -19,6 +20,8 @@ from care.redflags import check
 from care.storage.crypto import blind_index
 from care.storage.tables import Channel, Inbound, InboundState, Patient, Stranger
 from care.texts import scripted
+
+log = structlog.get_logger()
 
 _STRANGER_PAUSE, _STRANGER_IN_DANGER_PAUSE = timedelta(hours=24), timedelta(minutes=5)
 """Until an unknown number is answered again: any words of it, and those of an emergency."""
@@ -136,4 +139,9 @@ def _store_stranger(session: Session, incoming: Incoming) -> Stored:
 
 
 def _is_emergency(words: str) -> bool:
-    return any(hit.acuity is Acuity.EMERGENCY for hit in check(words))
+    """What the rules fail on is taken for one: no message of others is lost with it."""
+    try:
+        return any(hit.acuity is Acuity.EMERGENCY for hit in check(words))
+    except Exception as error:
+        log.error("rules_failed", error=type(error).__name__)
+        return True

@@ -191,7 +191,8 @@ class Sender:
     def _keep(self, session: Session, answers: Sequence[tuple[_Claim, _Answer]]) -> None:
         """Writes down what became of each message. Its receipt may come meanwhile, or have come before the answer: the rows are locked, in the order that
         receipts lock in."""
-        session.execute(select(Outbound.id).where(Outbound.id.in_([claim.row_id for claim, _ in answers])).order_by(Outbound.id).with_for_update()).all()
+        ours = select(Outbound.id, Outbound.state).where(Outbound.id.in_([claim.row_id for claim, _ in answers])).order_by(Outbound.id)
+        states = {row[0]: row[1] for row in session.execute(ours.with_for_update())}
         taken = {claim.row_id: answer.external_id for claim, answer in answers if answer.external_id}
         if taken:
             state = case((Outbound.state.in_(OPEN), OutboundState.ACCEPTED), else_=Outbound.state)
@@ -201,7 +202,7 @@ class Sender:
                 .values(external_id=case(taken, value=Outbound.id), lease_until=None, state=state)
                 .execution_options(synchronize_session=False)
             )
-        if any(claim.probe and answer.external_id for claim, answer in answers):
+        if any(claim.probe and answer.external_id and states.get(claim.row_id) is OutboundState.SENDING for claim, answer in answers):
             breaker.taken(session)
         for claim, answer in answers:
             if answer.external_id:
@@ -249,7 +250,7 @@ class Sender:
         if held is not None and breaker.is_over(session, held):
             breaker.reset(session)
             held = None
-        take_back_ended(session, [row for rows in waiting.values() for row in rows])
+        take_back_ended(session, [row for rows in waiting.values() for row in rows], self._clock.now())
         claims: list[_Claim] = []
         for conversation in conversations:
             rows = waiting[conversation.patient_id]
@@ -285,7 +286,7 @@ class Sender:
             if (revoked and not row.compliance) or (row.not_after is not None and row.not_after < service_now):
                 row.state = OutboundState.CANCELLED
                 if row.contact_id is not None:
-                    leave_unsaid(session, row.contact_id, "opted_out" if revoked else "not_sent")
+                    leave_unsaid(session, row.contact_id, "opted_out" if revoked else "not_sent", service_now)
                 continue
             if conversation.coordinator_id is not None and row.author == BOT and not (row.safety or row.compliance):
                 continue  # a person answers: the bot holds still

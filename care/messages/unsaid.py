@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Select, or_, select, update
 from sqlalchemy.orm import Session
 
 from care.knowledge.model import StepKind
-from care.storage.tables import Contact, ContactState, Outbound, OutboundState
+from care.storage.tables import Contact, ContactState, Inbound, InboundState, Outbound, OutboundState
+
+ASK_CONSENT, ASKED_FORMERLY = "ask_consent", "ask_former"
+"""The trigger of a request for consent, and of one that counts as never made: consent is asked for once, and this frees the next contact to do it."""
 
 
-def take_back_ended(session: Session, rows: Sequence[Outbound]) -> None:
+def take_back_ended(session: Session, rows: Sequence[Outbound], at: datetime) -> None:
     """What our side was to say in a contact that was ended or paused while it was being written is not said."""
     ours = {row.contact_id for row in rows if row.contact_id is not None and row.state is OutboundState.PENDING}
     if not ours:
@@ -21,15 +25,24 @@ def take_back_ended(session: Session, rows: Sequence[Outbound]) -> None:
     for row in rows:
         if row.contact_id in ended and row.state is OutboundState.PENDING and not (row.safety or row.compliance):
             row.state = OutboundState.CANCELLED
-            leave_unsaid(session, row.contact_id, "paused")
+            leave_unsaid(session, row.contact_id, "paused", at)
 
 
-def leave_unsaid(session: Session, contact_id: str, because: str) -> None:
-    """A contact of which Twilio took nothing was not begun: it is skipped, with the reason."""
+def leave_unsaid(session: Session, contact_id: str, because: str, at: datetime) -> None:
+    """A contact of which Twilio took nothing was not begun: it is skipped, with the reason, and what it asked for may be asked for again."""
     taken = select(Outbound.id).where(Outbound.contact_id == contact_id, Outbound.external_id.is_not(None)).exists()
     begun_with_it = or_(Contact.state == ContactState.STARTED, Contact.kind == StepKind.EDUCATION)
-    session.execute(
+    skipped = session.scalars(
         update(Contact)
         .where(Contact.id == contact_id, begun_with_it, Contact.state != ContactState.SKIPPED, ~taken)
         .values(state=ContactState.SKIPPED, skipped_because=because, completed_at=None, next_at=None, held_next_at=None)
-    )
+        .returning(Contact.id)
+    ).all()
+    if skipped:
+        forget_request(session, select(Contact.id).where(Contact.id == contact_id), at)
+
+
+def forget_request(session: Session, contacts: Select[str], at: datetime) -> None:
+    """A request for consent that was written in these contacts, and that nobody got, was not made."""
+    made = (Inbound.contact_id.in_(contacts), Inbound.trigger == ASK_CONSENT, Inbound.state == InboundState.SAID)
+    session.execute(update(Inbound).where(*made).values(trigger=ASKED_FORMERLY, state=InboundState.HANDLED, handled_at=at))

@@ -10,12 +10,11 @@ from sqlalchemy.orm import Session
 from care.acuity import Acuity
 from care.audit import record
 from care.escalations.service import Cause, raise_escalation
+from care.messages.unsaid import ASK_CONSENT, ASKED_FORMERLY
 from care.patients.consent import BY_STAFF, NUMBER_CHECKED, ConsentStatus, consent_history, consent_status, number_in_doubt, record_consent
 from care.patients.model import OptOut
 from care.storage.crypto import blind_index
 from care.storage.tables import Channel, ChatLink, Conversation, Inbound, InboundState, Outbound, OutboundState, Patient
-
-_ASKED, _ASKED_FORMERLY = "ask_consent", "ask_former"
 
 
 class PhoneConflict(Exception):
@@ -58,8 +57,8 @@ def _begin_anew(session: Session, patient: Patient, *, in_doubt: bool, actor: st
     record_consent(session, patient.id, granted=False if ended else None, channel=Channel.SMS, words="", source=NUMBER_CHECKED, at=at, actor=actor)
     session.execute(
         update(Inbound)
-        .where(Inbound.patient_id == patient.id, Inbound.trigger == _ASKED)
-        .values(trigger=_ASKED_FORMERLY, state=InboundState.HANDLED, handled_at=at)
+        .where(Inbound.patient_id == patient.id, Inbound.trigger == ASK_CONSENT)
+        .values(trigger=ASKED_FORMERLY, state=InboundState.HANDLED, handled_at=at)
     )
     session.execute(delete(ChatLink).where(ChatLink.patient_id == patient.id))
     waiting = (Outbound.patient_id == patient.id, Outbound.channel == Channel.SMS, Outbound.state.in_((OutboundState.PENDING, OutboundState.UNKNOWN)))

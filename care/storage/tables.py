@@ -313,6 +313,7 @@ class Escalation(Base):
     state: Mapped[EscalationState] = mapped_column(stored(EscalationState), default=EscalationState.OPEN)
     deadline: Mapped[datetime]
     overdue_at: Mapped[datetime | None]
+    called_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     acknowledged_by: Mapped[str | None] = mapped_column(String(32))
     acknowledged_at: Mapped[datetime | None]

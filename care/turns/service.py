@@ -98,8 +98,7 @@ class TurnRunner:
             desk = front_desk(patient, conversation, inbound, consent)
             if desk.settled:
                 if desk.told and not number_in_doubt(session, patient.id):  # a stranger's words: a person was told to find the patient
-                    cause = Cause(f"{PATIENT_WROTE}:{inbound.id}", PATIENT_WROTE, desk.acuity, desk.told, inbound_id=inbound.id)
-                    raise_once(session, patient.id, cause, self._clock.now())
+                    self._tell_that_they_wrote(session, inbound, desk.acuity, desk.told)
                 write(session, patient.id, inbound.channel, desk.replies, self._clock.now(), inbound_id=inbound.id)
                 self._handled(inbound)
                 settled += 1
@@ -176,6 +175,8 @@ class TurnRunner:
         ]
         if conversation.coordinator_id is None and inbound.state is not InboundState.SAID:
             write(session, inbound.patient_id, inbound.channel, replies, now, inbound_id=inbound.id, contact_id=inbound.contact_id, not_after=inbound.not_after)
+        elif conversation.coordinator_id is not None and inbound.trigger is None:  # a person took over while Rasa was thinking
+            self._tell_that_they_wrote(session, inbound, Acuity.URGENT, "The patient wrote as a person took over: read it.")
         conversation.dialogue_state = response.state
         conversation.dialogue_version = response.state_version
         self._handled(inbound)
@@ -223,6 +224,10 @@ class TurnRunner:
     def _tell_person(self, session: Session, inbound: Inbound, summary: str, reason: str = "engine_failure") -> None:
         cause = Cause(f"{reason}:{inbound.id}", reason, Acuity.URGENT, summary, inbound_id=inbound.id)
         raise_escalation(session, inbound.patient_id, cause, self._clock.now())
+
+    def _tell_that_they_wrote(self, session: Session, inbound: Inbound, acuity: Acuity, told: str) -> None:
+        cause = Cause(f"{PATIENT_WROTE}:{inbound.id}", PATIENT_WROTE, acuity, told, inbound_id=inbound.id)
+        raise_once(session, inbound.patient_id, cause, self._clock.now())
 
     def _too_late(self, session: Session, inbound: Inbound) -> bool:
         """Whether what our side was to say is not to be said (or, where it was said, heard of) any more: the hours have ended, or the enrollment."""

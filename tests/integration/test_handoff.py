@@ -10,16 +10,18 @@ from sqlalchemy import select, update
 from care.acuity import Acuity
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
-from care.escalations.service import Cause, EscalationConflict, Outcome, acknowledge, answer, raise_escalation, resolve, take_over
+from care.escalations.service import Cause, EscalationConflict, Outcome, acknowledge, answer, raise_escalation, resolve, take_from, take_over
 from care.knowledge.model import StepKind
 from care.messages.acceptance import accept
 from care.messages.inbox import Incoming
 from care.messages.outbox import OutboundText, write
 from care.messages.sending import Sender
 from care.storage.engine import transaction
-from care.storage.tables import Channel, Contact, ContactState, Conversation, Escalation, EscalationState, Outbound
+from care.storage.tables import Channel, Contact, ContactState, Conversation, Escalation, EscalationState, Outbound, OutboundState, Role, User
+from care.turns.dialogue import DialogueRequest
+from care.users import add_user, lock_out
 from tests.conftest import NOON, add_patient
-from tests.integration.parties import Echo, Phone, rows, runner, text_in
+from tests.integration.parties import Echo, Phone, rows, run_ticks, runner, text_in
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -64,6 +66,64 @@ def test_what_the_patient_writes_meanwhile_is_seen_until_it_is_answered(clock: M
     text_in(patient, "thank you", 3)
     runner(dialogue, clock).run(patient)
     assert waiting()[-1] == ("patient_wrote", Acuity.URGENT)
+    with transaction() as session:  # read, and what comes after it is told of again
+        acknowledge(session, rows(Escalation)[-1].id, "u1", NOON)
+    text_in(patient, "one more thing", 4)
+    runner(dialogue, clock).run(patient)
+    assert [reason for reason, _ in waiting()].count("patient_wrote") == 2
+
+
+def test_a_message_that_is_being_answered_as_a_person_takes_over_is_told_of(clock: ManualClock) -> None:
+    patient = add_patient()
+    case = case_of(patient)
+    text_in(patient, "my knee is odd")
+
+    def taken_over(_request: DialogueRequest) -> None:
+        answered_by(case)
+
+    runner(Echo(fail=taken_over), clock).run(patient)
+    assert rows(Outbound) == []
+    assert ("patient_wrote", Acuity.URGENT) in waiting()
+
+
+def test_a_case_is_taken_over_from_a_colleague_and_given_back_by_who_leaves(clock: ManualClock) -> None:
+    patient = add_patient()
+    case = case_of(patient)
+    with transaction() as session:
+        first, second = (add_user(session, name, "a long password", Role.COORDINATOR, NOON).id for name in ("nia", "ola"))
+    answered_by(case, first)
+    with transaction() as session:
+        take_from(session, case, second, NOON)
+        assert session.get_one(Conversation, patient).coordinator_id == second
+    answered_by(case, second)
+    with transaction() as session:
+        lock_out(session, session.get_one(User, second), NOON, actor="cli:test")
+        assert session.get_one(Conversation, patient).coordinator_id is None
+    assert [(each.state, each.acknowledged_by) for each in rows(Escalation)] == [(EscalationState.OPEN, None)]
+
+
+def test_nobody_writes_in_a_case_that_was_resolved_meanwhile(clock: ManualClock) -> None:
+    patient = add_patient()
+    case = case_of(patient)
+    answered_by(case)
+    with transaction() as session:
+        resolve(session, case, "u1", Outcome.ANSWERED, "done", NOON)
+    with pytest.raises(EscalationConflict, match="resolved meanwhile"):
+        answered_by(case)
+    with transaction() as session:
+        assert session.get_one(Conversation, patient).coordinator_id is None
+
+
+def test_a_request_for_consent_that_nobody_got_is_made_again(clock: ManualClock) -> None:
+    patient, phone = add_patient(consent=False), Phone()
+    with transaction() as session:
+        tick(session, NOON)
+    assert [row.key for row in rows(Outbound)] == ["consent_request"]
+    clock.advance(timedelta(hours=20))  # Twilio was away until the hours had ended
+    Sender(phone, clock).run(patient)
+    assert phone.held == []
+    run_ticks(clock, 8)
+    assert "consent_request" in [row.key for row in rows(Outbound) if row.state is OutboundState.PENDING]
 
 
 def test_with_the_last_case_closed_the_bot_answers_again(clock: ManualClock) -> None:

@@ -29,6 +29,18 @@ _PAGE = re.compile(rf"{HOME}(/[\w/-]*)?(\?[^#\s]*)?")
 pages = Jinja2Templates(directory=Path(__file__).parent / "templates")
 
 
+def written(raw: str) -> str:
+    """What a person typed: browsers send a new line as two characters and count it as one."""
+    return raw.replace("\r\n", "\n").strip()
+
+
+def some_words(raw: str) -> str:
+    """The same, where there must be words. Raises `ValueError`."""
+    if not (words := written(raw)):
+        raise ValueError("write some words")
+    return words
+
+
 class SignedOut(Exception):
     """No session: the browser is sent to the sign-in page."""
 
@@ -117,10 +129,11 @@ def taken(address: str) -> Response:
 
 
 def to_login(request: Request) -> Response:
-    """To the sign-in page, and from there back: to what was asked for, or to the page of the form that was sent."""
-    asked = request.url.path if request.method == "GET" else request.url.path.rpartition("/")[0]
-    query = f"?{request.url.query}" if request.method == "GET" and request.url.query else ""
-    return RedirectResponse(f"{HOME}/login?next={quote(asked + query, safe='')}", status_code=303)
+    """To the sign-in page, and from there back: to what was asked for, or to the page of the form that was sent, which was not taken."""
+    sent = request.method != "GET"
+    asked = request.url.path.rpartition("/")[0] if sent else request.url.path
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{HOME}/login?next={quote(asked + query, safe='')}{'&unsent=1' if sent else ''}", status_code=303)
 
 
 def safe_next(asked: str) -> str:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from fastapi import APIRouter, Cookie, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import NaiveDatetime
+from pydantic import BeforeValidator, NaiveDatetime, StringConstraints
 from sqlalchemy.orm import Session
 
 from care.audit import record
@@ -18,14 +18,14 @@ from care.campaigns.overview import follow_ups
 from care.campaigns.service import CampaignNotFound
 from care.clock import service_clock
 from care.escalations.board import open_cases, resolved_cases
-from care.patients.consent import consent_history, number_in_doubt
+from care.patients.consent import consent_history, consent_status, number_in_doubt
 from care.patients.corrections import opt_out, set_phone
 from care.patients.model import OptOut, Phone, Place, State, Way, Zone
 from care.patients.record import find_patient, patient_with
 from care.sessions import csrf_token
 from care.storage.engine import reading, transaction
 from care.storage.tables import Campaign, Enrollment, EnrollmentState, Patient, Role
-from web.console.page import Coordinator, genuine, pages, taken
+from web.console.page import Coordinator, genuine, pages, some_words, taken
 
 router = APIRouter(prefix="/console/patients", include_in_schema=False)
 Reference = Annotated[str, Form(max_length=64)]
@@ -45,6 +45,7 @@ def patient_page(request: Request, user: Coordinator, reference: str = "", after
             values |= {
                 "patient": patient,
                 "history": consent_history(session, patient.id),
+                "consent": consent_status(session, patient.id),
                 "in_doubt": number_in_doubt(session, patient.id),
                 "cases": open_cases(session, patient.id, now) + resolved_cases(session, patient.id, now),
                 "follow_ups": follow_ups(session, patient, now),
@@ -68,7 +69,10 @@ def find(request: Request, user: Coordinator, sought: Annotated[str, Form(max_le
 
 @router.post("/opt-out", dependencies=[Depends(genuine)])
 def end_messages(
-    user: Coordinator, reference: Annotated[str, Form()], way: Annotated[Way, Form()], words: Annotated[str, Form(min_length=1, max_length=1000)]
+    user: Coordinator,
+    reference: Annotated[str, Form()],
+    way: Annotated[Way, Form()],
+    words: Annotated[str, BeforeValidator(some_words), StringConstraints(max_length=1000), Form()],
 ) -> Response:
     """The patient asked a person for no more messages."""
     with transaction() as session:

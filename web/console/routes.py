@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, StringConstraints
 from care.audit import record
 from care.clock import service_clock
 from care.escalations.board import Show, board, case_of, escalation_of, next_untaken, note_reading, reading_is_noted, talk_of
-from care.escalations.service import EscalationConflict, Outcome, acknowledge, answer, release, resolve
+from care.escalations.service import EscalationConflict, Outcome, acknowledge, answer, release, resolve, take_from
 from care.messages import breaker
 from care.messages.outbox import OutboundText, write
 from care.patients.consent import consent_status
@@ -21,26 +21,15 @@ from care.storage.engine import reading, transaction
 from care.storage.tables import Channel, Conversation, SessionKind, User
 from care.users import check_password
 from web.bell import ring_sender
-from web.console.page import COOKIE, HOME, Coordinator, Watcher, genuine, pages, safe_next, taken
+from web.console.page import COOKIE, HOME, Coordinator, Watcher, genuine, pages, safe_next, some_words, taken, written
 from web.console.plot import plot
 
 router = APIRouter(prefix=HOME, include_in_schema=False)
 
 
-def _written(raw: str) -> str:
-    """What a person typed: browsers send a new line as two characters and count it as one."""
-    return raw.replace("\r\n", "\n").strip()
-
-
-def _some_words(raw: str) -> str:
-    if not (words := _written(raw)):
-        raise ValueError("write what the patient is to read")
-    return words
-
-
 LONGEST_REPLY, LONGEST_NOTE = 1600, 4000
-ReplyText = Annotated[str, BeforeValidator(_some_words), StringConstraints(max_length=LONGEST_REPLY), Form()]
-Note = Annotated[str, BeforeValidator(_written), StringConstraints(max_length=LONGEST_NOTE), Form()]
+ReplyText = Annotated[str, BeforeValidator(some_words), StringConstraints(max_length=LONGEST_REPLY), Form()]
+Note = Annotated[str, BeforeValidator(written), StringConstraints(max_length=LONGEST_NOTE), Form()]
 
 
 @router.get("/login")
@@ -141,6 +130,14 @@ def take(escalation_id: int, user: Coordinator) -> Response:
     """The coordinator takes the escalation on."""
     with transaction() as session:
         acknowledge(session, escalation_id, user.id, service_clock().now())
+    return _back(escalation_id)
+
+
+@router.post("/escalations/{escalation_id}/take-over", dependencies=[Depends(genuine)])
+def take_over(escalation_id: int, user: Coordinator) -> Response:
+    """The coordinator takes the escalation from a colleague."""
+    with transaction() as session:
+        take_from(session, escalation_id, user.id, service_clock().now())
     return _back(escalation_id)
 
 

@@ -111,6 +111,14 @@ addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });
 
+// Somebody else sits at this screen now.
+const forgetOthers = () => {
+  const user = document.body.dataset.user;
+  if (!user) return;
+  for (const name of Object.keys(sessionStorage)) if (name.startsWith(DRAFT) && !name.startsWith(`${DRAFT}${user} `)) sessionStorage.removeItem(name);
+};
+
+forgetOthers();
 forgetWhatWasTaken();
 boxesIn(document).forEach(keepDraft);
 document.querySelectorAll("[data-live]").forEach(keepLive);
