@@ -110,7 +110,7 @@ def _bare_workers() -> Iterator[None]:
 
 @contextmanager
 def _running(command: list[str]) -> Iterator[None]:
-    process = subprocess.Popen(command, cwd=ROOT)  # noqa: S603
+    process = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)  # noqa: S603 - its banner is no figure
     try:
         yield
     finally:
