@@ -172,13 +172,13 @@ def answer(session: Session, escalation_id: int, user_id: str, at: datetime) -> 
     take_over(session, escalation.patient_id, user_id, at)
     if escalation.state is EscalationState.OPEN:
         acknowledge(session, escalation_id, user_id, at)
-    wrote = select(Escalation.id).where(
+    wrote = select(Escalation).where(
         Escalation.patient_id == escalation.patient_id, Escalation.reason == PATIENT_WROTE, Escalation.state != EscalationState.RESOLVED
     )
     for other in session.scalars(wrote.where(Escalation.id != escalation_id)).all():
-        if session.get_one(Escalation, other).state is EscalationState.OPEN:
-            acknowledge(session, other, user_id, at)
-        resolve(session, other, user_id, Outcome.ANSWERED, "answered in writing", at)
+        if other.state is EscalationState.OPEN:
+            acknowledge(session, other.id, user_id, at)
+        resolve(session, other.id, user_id, Outcome.ANSWERED, "answered in writing", at)
     return escalation
 
 

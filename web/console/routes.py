@@ -134,7 +134,7 @@ def take(escalation_id: int, user: Coordinator) -> Response:
 
 
 @router.post("/escalations/{escalation_id}/take-over", dependencies=[Depends(genuine)])
-def take_over(escalation_id: int, user: Coordinator) -> Response:
+def take_from_colleague(escalation_id: int, user: Coordinator) -> Response:
     """The coordinator takes the escalation from a colleague."""
     with transaction() as session:
         take_from(session, escalation_id, user.id, service_clock().now())
