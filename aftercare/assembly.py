@@ -5,7 +5,8 @@ from __future__ import annotations
 from care.clock import service_clock
 from care.keys import keys
 from care.knowledge import knowledge
-from care.messages.sending import Sender, SendPolicy
+from care.messages.handing_over import SendPolicy
+from care.messages.sending import Sender
 from care.messages.twilio_client import twilio_client
 from care.messages.twilio_gateway import TwilioGateway
 from care.settings import Settings

@@ -11,9 +11,9 @@ from sqlalchemy import or_, select
 
 from care.clock import Clock
 from care.messages.acceptance import accept_waiting
+from care.messages.gateway import SmsUnanswered
 from care.messages.inbox import Incoming, store
 from care.messages.receipts import Told, take_receipt
-from care.messages.sending import SmsUnanswered
 from care.messages.twilio_gateway import TwilioGateway
 from care.storage.crypto import blind_index
 from care.storage.engine import reading, transaction

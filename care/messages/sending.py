@@ -6,13 +6,9 @@ answer leaves the row `unknown`: it is looked up in Twilio's message list before
 
 from __future__ import annotations
 
-import math
 import random
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 import structlog
 from sqlalchemy import case, select, update
@@ -23,7 +19,9 @@ from care.clock import Clock
 from care.escalations.service import Cause, raise_escalation
 from care.messages import breaker
 from care.messages.conversation import lock_conversations
-from care.messages.pace import Haste, Leaving, may_leave
+from care.messages.gateway import SmsGateway, SmsUnanswered
+from care.messages.handing_over import Answer, Claim, HandingOver, SendPolicy
+from care.messages.pace import Haste
 from care.messages.pool import leave_full_number, sticky_number
 from care.messages.twilio_errors import ErrorClass, handling
 from care.messages.unsaid import leave_unsaid, take_back_ended
@@ -43,81 +41,6 @@ _TOGETHER = 3
 _OF_PATIENT = load_only(Patient.id, Patient.phone, Patient.number_problem)
 
 
-class SmsRefused(Exception):
-    """Twilio said no: `code` is its error code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"Twilio refused the message with code {code}")
-        self.code = code
-
-
-class SmsUnanswered(Exception):
-    """It is not known whether Twilio took the message."""
-
-
-@dataclass(frozen=True)
-class SentSms:
-    """A message in Twilio's list."""
-
-    external_id: str
-    body: str
-
-
-class SmsGateway(Protocol):
-    """The port to Twilio. `numbers` are ours."""
-
-    numbers: list[str]
-
-    def send(self, to: str, body: str, reference: str, sender: str) -> str:
-        """Hands one message over, from our number `sender`; its sid. Raises `SmsRefused`, `SmsUnanswered`."""
-        ...
-
-    def listed(self, to: str) -> list[SentSms]:
-        """The newest of what Twilio holds to this number. Raises `SmsUnanswered`."""
-        ...
-
-
-@dataclass(frozen=True)
-class SendPolicy:
-    """Real time, not the service's: `lease` of a claim, within `fresh` of which the message is handed over or claimed anew, since consent was looked at in the
-    claim; `doubt` before an unknown message is taken as not sent, `retry` before it is looked up again; `segments_per_second` of each of our numbers, `pause`
-    before one that is over it is tried again."""
-
-    lease: timedelta = timedelta(seconds=30)
-    fresh: timedelta = timedelta(seconds=1)
-    doubt: timedelta = timedelta(seconds=60)
-    retry: timedelta = timedelta(seconds=2)
-    segments_per_second: float = math.inf
-    pause: timedelta = timedelta(seconds=1)
-
-
-@dataclass(frozen=True)
-class _Claim:
-    """The row to act on: to send (perhaps as the breaker's `probe`), or (`doubtful`) to look up."""
-
-    row_id: int
-    patient_id: str
-    to: str
-    sender: str
-    body: str
-    reference: str
-    segments: int = 1
-    haste: Haste = Haste.ANSWER
-    doubtful: bool = False
-    probe: bool = False
-    lease_until: datetime | None = None
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What became of a claim: Twilio's sid, its refusal, or neither: not known, or (`held_back`) not tried and not to be tried before `next_at`."""
-
-    external_id: str = ""
-    refused: int | None = None
-    held_back: bool = False
-    next_at: datetime | None = None
-
-
 class Sender:
     """Sends what is due to patients. One instance a process; it holds no state between calls."""
 
@@ -125,6 +48,7 @@ class Sender:
         self._gateway = gateway
         self._clock = clock
         self._policy = policy or SendPolicy()
+        self._handing_over = HandingOver(gateway, self._policy)
 
     def run(self, patient_id: str) -> int:
         """Sends from the head until nothing more may go out now; how many Twilio took. Safe to call at any time from any process."""
@@ -137,7 +61,7 @@ class Sender:
         with transaction() as session:
             claims = self._claim_each(session, patient_ids)
         while claims:
-            answers = self._hand_over([claim for claim in claims if not claim.doubtful])
+            answers = self._handing_over.hand_over([claim for claim in claims if not claim.doubtful])
             doubtful = [claim for claim in claims if claim.doubtful]
             taken += sum(bool(answer.external_id) for _, answer in answers)
             with transaction() as session:
@@ -153,42 +77,7 @@ class Sender:
                     claims = self._claim_each(session, list(dict.fromkeys(more)))
         return taken
 
-    def _hand_over(self, claims: Sequence[_Claim]) -> list[tuple[_Claim, _Answer]]:
-        """Hands each message to Twilio. Held back is what is over its number's pace, what has waited too long for its turn, what comes after a message of the
-        same patient that Twilio did not take, and the rest once Twilio takes nothing from us."""
-        began, closed, broken = time.monotonic(), False, set[str]()
-        at_pace, answers = self._at_their_pace(claims), list[tuple[_Claim, _Answer]]()
-        for claim in claims:
-            longest = self._policy.lease / 2 if claim is claims[0] else self._policy.fresh
-            stale = time.monotonic() - began > max(longest, self._policy.fresh).total_seconds()
-            if claim.row_id not in at_pace:
-                answer = _Answer(held_back=True, next_at=datetime.now(UTC) + self._policy.pause)
-            else:
-                waits = stale or closed or (claim.patient_id in broken and claim.haste is not Haste.WARNING)
-                answer = _Answer(held_back=True) if waits else self._send(claim)
-            closed = closed or (answer.refused is not None and handling(answer.refused).kind is ErrorClass.PROVIDER)
-            if not answer.external_id:
-                broken.add(claim.patient_id)
-            answers.append((claim, answer))
-        return answers
-
-    def _at_their_pace(self, claims: Sequence[_Claim]) -> set[int]:
-        """The rows that may leave now."""
-        if not claims or math.isinf(self._policy.segments_per_second):
-            return {claim.row_id for claim in claims}
-        allowed = may_leave([Leaving(claim.sender, claim.segments, claim.haste) for claim in claims], self._policy.segments_per_second)
-        return {claim.row_id for claim, may in zip(claims, allowed, strict=True) if may}
-
-    def _send(self, claim: _Claim) -> _Answer:
-        try:
-            return _Answer(external_id=self._gateway.send(claim.to, claim.body, claim.reference, claim.sender))
-        except SmsRefused as refusal:
-            return _Answer(refused=refusal.code)
-        except SmsUnanswered:
-            log.warning("sms_unanswered", outbound=claim.row_id)
-            return _Answer()
-
-    def _keep(self, session: Session, answers: Sequence[tuple[_Claim, _Answer]]) -> None:
+    def _keep(self, session: Session, answers: Sequence[tuple[Claim, Answer]]) -> None:
         """Writes down what became of each message. Its receipt may come meanwhile, or have come before the answer: the rows are locked, in the order that
         receipts lock in."""
         ours = select(Outbound.id, Outbound.state).where(Outbound.id.in_([claim.row_id for claim, _ in answers])).order_by(Outbound.id)
@@ -231,7 +120,7 @@ class Sender:
             breaker.trip(session, _SILENCE)
             log.error("sms_held", code=_SILENCE)
 
-    def _claim_each(self, session: Session, patient_ids: Sequence[str]) -> list[_Claim]:
+    def _claim_each(self, session: Session, patient_ids: Sequence[str]) -> list[Claim]:
         """The rows to act on next, of those patients first to whom a warning is to go."""
         if not patient_ids:
             return []
@@ -251,7 +140,7 @@ class Sender:
             breaker.reset(session)
             held = None
         take_back_ended(session, [row for rows in waiting.values() for row in rows], self._clock.now())
-        claims: list[_Claim] = []
+        claims: list[Claim] = []
         for conversation in conversations:
             rows = waiting[conversation.patient_id]
             if conversation.patient_id in unread:  # it may say STOP: the rules read it first
@@ -264,10 +153,10 @@ class Sender:
 
     def _claim(
         self, session: Session, patient: Patient, conversation: Conversation, rows: Sequence[Outbound], revoked: bool, opened: Breaker | None
-    ) -> list[_Claim]:
+    ) -> list[Claim]:
         """The rows to act on next: one to look up, or a few to send. Consent, and whether a person answers, is looked at here, not when the row was written."""
         now, service_now, sender = datetime.now(UTC), self._clock.now(), sticky_number(conversation, self._gateway.numbers)
-        blocked, claims = False, list[_Claim]()
+        blocked, claims = False, list[Claim]()
         for row in rows:
             if len(claims) == (_TOGETHER if opened is None else 1):
                 break
@@ -278,7 +167,7 @@ class Sender:
             if row.state is OutboundState.UNKNOWN:
                 if not blocked and not claims and (row.next_at is None or row.next_at <= now):
                     row.next_at = now + self._policy.retry
-                    return [_Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, doubtful=True)]
+                    return [Claim(row.id, patient.id, patient.phone, sender, row.body, row.reference, doubtful=True)]
                 blocked = True
                 continue
             if row.state is OutboundState.CANCELLED:
@@ -309,7 +198,7 @@ class Sender:
             row.state, row.lease_until, row.sent_at = OutboundState.SENDING, now + self._policy.lease, service_now
             row.attempts += 1
             claims.append(
-                _Claim(
+                Claim(
                     row.id,
                     patient.id,
                     patient.phone,
@@ -324,7 +213,7 @@ class Sender:
             )
         return claims
 
-    def _reconcile(self, claim: _Claim) -> bool:
+    def _reconcile(self, claim: Claim) -> bool:
         """Looks an unknown message up in Twilio's list; true where its fate is settled or it may be sent again.
 
         Where Twilio has not got it for a while it is sent again. Where the list is away too nobody can know: a routine message waits, a safety message is sent

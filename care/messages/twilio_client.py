@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+from twilio.http import HttpClient
 from twilio.http.http_client import TwilioHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
@@ -17,15 +19,19 @@ DEMO_ACCOUNT_SID = "AC00000000000000000000000000000001"
 DEMO_AUTH_TOKEN = "aftercare-demo-token"  # noqa: S105
 
 
-class _RedirectedHttpClient(TwilioHttpClient):  # type: ignore[misc]
-    """Sends what is meant for Twilio's API to another base address."""
+class _HttpClient(HttpClient):  # type: ignore[misc]
+    """Sends what is meant for Twilio's API to another base address, where one is set. Each thread has a client of its own: Twilio's keeps the last response
+    on itself, so that of two threads one could take the other's message id for its own."""
 
     def __init__(self, base: str) -> None:
-        super().__init__(timeout=_TIMEOUT_S)
+        super().__init__(None, False, _TIMEOUT_S)
         self._base = base
+        self._mine = threading.local()
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Response:
-        return super().request(method, url.replace(_TWILIO, self._base, 1), *args, **kwargs)
+        if not hasattr(self._mine, "client"):
+            self._mine.client = TwilioHttpClient(timeout=_TIMEOUT_S)
+        return self._mine.client.request(method, url.replace(_TWILIO, self._base, 1), *args, **kwargs)
 
 
 def account_of(settings: Settings) -> tuple[str, str]:
@@ -43,4 +49,4 @@ def api_url(settings: Settings) -> str:
 def twilio_client(settings: Settings) -> Client:
     """A client of the account in force."""
     sid, token = account_of(settings)
-    return Client(sid, token, http_client=_RedirectedHttpClient(api_url(settings)))
+    return Client(sid, token, http_client=_HttpClient(api_url(settings)))

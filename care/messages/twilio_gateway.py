@@ -10,7 +10,7 @@ import requests
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest import Client
 
-from care.messages.sending import SentSms, SmsRefused, SmsUnanswered
+from care.messages.gateway import SentSms, SmsRefused, SmsUnanswered
 from care.settings import Settings
 
 _SERVER_ERROR = 500

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import select, update
 
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
 from care.messages.acceptance import Accepted, accept
+from care.messages.gateway import SentSms, SmsUnanswered
 from care.messages.inbox import Incoming
-from care.messages.sending import SentSms, SmsUnanswered
 from care.patients.model import NewPatient
 from care.settings import settings
 from care.storage.engine import transaction
@@ -59,11 +60,12 @@ class Phone:
         self.senders.append(sender)
         self.references.append(reference)
         error = self.answer(body)
+        sms = SentSms(f"SM{uuid4().hex}", body)
         if error is None or (isinstance(error, SmsUnanswered) and self.keep_when_silent):
-            self.held.append(SentSms(f"SM{len(self.held):032d}", body))
+            self.held.append(sms)
         if error:
             raise error
-        return self.held[-1].external_id
+        return sms.external_id
 
     def listed(self, to: str) -> list[SentSms]:
         return self.held

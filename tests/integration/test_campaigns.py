@@ -17,7 +17,9 @@ from care.campaigns.service import CampaignInvalid, EnrollmentConflict, campaign
 from care.clock import ManualClock
 from care.knowledge import knowledge
 from care.knowledge.model import StopEvent
-from care.messages.sending import Sender, SendPolicy, SmsUnanswered
+from care.messages.gateway import SmsUnanswered
+from care.messages.handing_over import SendPolicy
+from care.messages.sending import Sender
 from care.patients.model import Place
 from care.storage.engine import transaction
 from care.storage.tables import (

@@ -20,8 +20,9 @@ from care.campaigns.service import CampaignInvalid, EnrollmentConflict, campaign
 from care.clock import ManualClock
 from care.knowledge.model import StopEvent
 from care.messages.acceptance import accept
+from care.messages.gateway import SmsUnanswered
 from care.messages.inbox import Incoming
-from care.messages.sending import Sender, SmsUnanswered
+from care.messages.sending import Sender
 from care.patients.consent import consent_status, record_consent
 from care.patients.model import NewPatient
 from care.settings import settings as care_settings

