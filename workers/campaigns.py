@@ -18,7 +18,7 @@ from workers.turns import TOGETHER, run_turns, send_each
 
 _AT_ONCE = 50
 """So many in a transaction: others wait for no more than these, and their messages leave while the next are prepared."""
-_LONGEST_S = 1.0
+_LONGEST_S = 1.8
 """So long a tick goes on. What it skips or puts off takes nothing of the pace: after an outage thousands of stale contacts must not keep back the others."""
 _AHEAD_S, _FEWEST_AHEAD, _MOST_AHEAD = 30, 20, 1000
 """Nobody is written to while so many seconds' worth of segments, or so many messages, wait to be sent: where Twilio takes nothing, or less than is due,
