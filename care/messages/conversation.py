@@ -52,6 +52,6 @@ def _to_patient(row: Outbound) -> Line:
 
 def lock_conversations(session: Session, patient_ids: Collection[str], *, skip_locked: bool = False) -> Sequence[Conversation]:
     """The patients' rows, locked in the same order by all, without the dialogue's state."""
-    asked = select(Conversation).options(load_only(Conversation.patient_id, Conversation.channel, Conversation.sender))
+    asked = select(Conversation).options(load_only(Conversation.patient_id, Conversation.channel, Conversation.sender, Conversation.coordinator_id))
     locked = asked.where(Conversation.patient_id.in_(patient_ids)).order_by(Conversation.patient_id).with_for_update(skip_locked=skip_locked)
     return session.scalars(locked).all()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 
 import httpx
 import pytest
@@ -292,27 +293,66 @@ def test_messages_of_several_patients_are_handed_over_with_one_claim_and_each_on
 
 
 @pytest.mark.usefixtures("database")
+def test_a_group_costs_the_database_no_more_questions_than_two_of_it(clock: ManualClock) -> None:
+    asked: list[str] = []
+    event.listen(engine(), "before_cursor_execute", lambda _connection, _cursor, statement, *_given: asked.append(statement))
+
+    def questions(first: int, number: int) -> int:
+        people = [add_patient(each) for each in range(first, first + number)]
+        for each, patient in enumerate(people):
+            text_in(patient, "HELP", first + each)
+        before = len(asked)
+        assert Sender(Phone(), clock).run_each(people) == number
+        return len(asked) - before
+
+    assert questions(0, 2) == questions(10, 12)
+
+
+@pytest.mark.usefixtures("database")
+def test_several_patients_wait_for_twilio_together_and_each_of_their_messages_in_order(clock: ManualClock) -> None:
+    people = [add_patient(number) for number in range(4)]
+    for number, patient in enumerate(people):
+        with transaction() as session:
+            write(session, patient, Channel.SMS, [OutboundText(f"{number}: {part}") for part in ("one", "two", "three")], NOON)
+    together = Barrier(len(people), timeout=10)
+
+    def wait_for_the_others(_body: str) -> None:
+        together.wait()  # broken where one waits alone
+
+    phone = Phone(answer=wait_for_the_others)
+    assert Sender(phone, clock).run_each(people) == 12
+    for number in range(len(people)):
+        assert [sms.body[3:] for sms in phone.held if sms.body.startswith(f"{number}:")] == ["one", "two", "three"]
+    assert {row.external_id: row.body for row in rows(Outbound)} == {sms.external_id: sms.body for sms in phone.held}
+
+
+@pytest.mark.usefixtures("database")
 def test_a_group_ends_where_twilio_refuses_everything(clock: ManualClock) -> None:
-    people = [add_patient(number) for number in range(6)]
+    people = [add_patient(number) for number in range(40)]
     for number, patient in enumerate(people):
         text_in(patient, "HELP", number)
-    refusals = iter([None, SmsRefused(63038)])
-    phone = Phone(answer=lambda _body: next(refusals, None))
-    assert Sender(phone, clock).run_each(people) == 1
-    assert len(phone.references) == 2
-    assert sorted((row.state.value, row.attempts) for row in rows(Outbound)) == [("accepted", 1), *[("pending", 0)] * 5]
+    phone = Phone(answer=lambda _body: time.sleep(0.05) or SmsRefused(63038))
+    assert Sender(phone, clock).run_each(people) == 0
+    assert len(phone.references) < 20
+    assert {(row.state.value, row.attempts) for row in rows(Outbound)} == {("pending", 0)}
 
 
 @pytest.mark.usefixtures("database")
 def test_consent_is_looked_at_again_where_a_slow_twilio_holds_a_group_up(clock: ManualClock) -> None:
-    people = sorted(add_patient(number) for number in range(3))  # they are claimed in this order
+    people = sorted(add_patient(number) for number in range(20))  # they are claimed in this order
     for patient in people:
         with transaction() as session:
             write(session, patient, Channel.SMS, [OutboundText("hello")], NOON)
-    slow = Phone(answer=lambda _body: time.sleep(0.05) or (text_in(people[2], "STOP", 9) and None))
-    Sender(slow, clock, SendPolicy(fresh=timedelta(seconds=0.01))).run_each(people)
-    assert [row.state.value for row in rows(Outbound)] == ["accepted", "accepted", "cancelled", "accepted"]
-    assert [sms.body for sms in slow.held].count("hello") == 2
+    stops = iter([lambda: text_in(people[-1], "STOP", 9)])
+
+    def slow(_body: str) -> None:
+        next(stops, lambda: None)()
+        time.sleep(0.1)
+
+    phone = Phone(answer=slow)
+    Sender(phone, clock, SendPolicy(fresh=timedelta(seconds=0.05))).run_each(people)
+    assert [row.state.value for row in rows(Outbound)] == [*["accepted"] * 19, "cancelled", "accepted"]
+    assert [sms.body for sms in phone.held].count("hello") == 19
 
 
 @pytest.fixture
