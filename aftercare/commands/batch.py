@@ -17,10 +17,9 @@ from aftercare.failure import CommandFailed
 from care.clock import service_clock
 from care.moments import moments_in
 from care.quantities import quantities_in
-from care.redflags import make_ready
 from care.settings import settings
 from care.triage.model import PatientContext, Report
-from care.triage.service import TriageService
+from care.triage.service import TriageService, make_ready
 from care.understanding import Understander, UnderstandingUnavailable
 
 _errors = Console(stderr=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
@@ -15,11 +16,12 @@ from aftercare.evaluation.report import Report, show, write
 from care.settings import settings
 from care.triage.model import Report as PatientReport
 from care.triage.model import Triage
+from care.triage.service import make_ready
 from nlu.corpus import CorpusInvalid, read_corpus, voices_of
 
 _AT_ONCE = 4
 _DEADLINE_S = 30.0
-"""Longer than a turn's: what is measured here is the decision, not the machine."""
+"""Longer than a turn's: what is measured here is the decision, not the machine. Each layer has its own limit within it, as in service."""
 
 
 class LayerAway(Exception):
@@ -28,6 +30,7 @@ class LayerAway(Exception):
 
 def decide_all(cases: list[Case]) -> list[Triage]:
     """The decision on each case, in their order. Raises `LayerAway`."""
+    make_ready()  # else the first at once would each read the knowledge, all at the same time
     triage = build_triage(settings())
 
     def decide(case: Case) -> Triage:
@@ -35,9 +38,10 @@ def decide_all(cases: list[Case]) -> list[Triage]:
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         decided = list(track(pool.map(decide, cases), description="cases", total=len(cases), console=Console(stderr=True)))
-    away = {vote.note for each in decided for vote in each.votes if "away" in vote.note}
+    away = Counter(vote.note for each in decided for vote in each.votes if "away" in vote.note)
     if away:
-        raise LayerAway(f"some decisions were made without a layer ({'; '.join(sorted(away))}); see that `aftercare status` shows nlu and vllm as ready")
+        told = "; ".join(f"{note}, {number} times" for note, number in away.most_common())
+        raise LayerAway(f"of {len(cases)} decisions some were made without a layer ({told}); see that `aftercare status` shows nlu and vllm as ready")
     return decided
 
 

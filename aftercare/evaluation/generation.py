@@ -24,10 +24,11 @@ from aftercare.evaluation.ablation import DEADLINE_S, WAYS, Said, decide, decisi
 from aftercare.evaluation.cases import Case, CasesInvalid, case_arguments, cases_of, read_cases
 from aftercare.evaluation.decisions import LayerAway
 from aftercare.evaluation.figures import AcuityFigures, Judged, acuity_figures
-from care.retrieval import advice_for, likeness_of
+from care.retrieval import advice_for
 from care.settings import ROOT, settings
 from care.triage.model import DraftUnavailable, PatientContext, Report, TriageDraft
 from care.triage.request import Findings, request_for
+from care.triage.service import make_ready
 from care.understanding import UnderstandingUnavailable
 from generation.prompt import PROMPT_VERSION
 from nlu.corpus import CorpusInvalid, read_corpus, voices_of
@@ -73,14 +74,14 @@ class GenerationReport(BaseModel):
 
 def ask_all(cases: Sequence[Case]) -> tuple[list[Said], tuple[str, str]]:
     """What encoder and model say of each case, with and without the graph's proposals, and the model's versions. Raises `LayerAway`."""
+    make_ready()
     understander, drafter = build_nlu(settings()), build_drafter(settings())
 
     def ask(case: Case) -> Said:
+        understanding, alike = understander.understand(case.text), understander.alike(case.text)
         findings = Findings(case.text, case.context)
-        alike = likeness_of(case.text, understander)
         offered = advice_for(case.text, findings.present, case.context, likeness=alike)
         request = request_for(Report(text=case.text, context=case.context, understanding=None), findings, offered)
-        understanding = understander.understand(case.text)
         began = time.perf_counter()
         try:
             draft: TriageDraft | None = drafter.draft(request, DEADLINE_S)

@@ -14,7 +14,7 @@ from sanic import HTTPResponse, Request
 
 import bot.actions
 from care.logs import configure_logs
-from care.redflags import make_ready
+from care.triage.service import make_ready
 
 
 async def metrics(request: Request) -> HTTPResponse:

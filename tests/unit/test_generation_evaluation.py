@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from aftercare.bench.generation import CONCURRENCIES, through_client
+from aftercare.evaluation import decisions as evaluation
 from aftercare.evaluation import generation
 from aftercare.evaluation.ablation import WAYS, Said, by_graph, decide, decisions
 from aftercare.evaluation.cases import Case, CasesInvalid
@@ -19,7 +20,8 @@ from care.acuity import Acuity
 from care.knowledge import knowledge
 from care.triage.model import DraftUnavailable, PatientContext, Report, TriageDraft
 from care.triage.request import request_for
-from care.understanding import Understanding
+from care.triage.service import TriageService
+from care.understanding import Understanding, UnderstandingUnavailable
 from generation import REFERENCE_MODEL
 from generation.client import Timeouts, VllmDrafter
 
@@ -120,6 +122,21 @@ def test_the_report_counts_answers_advice_and_every_way(monkeypatch: pytest.Monk
     page = generation.page(report)
     assert all(way in page for way in WAYS)
     assert "answers in the schema" in page
+
+
+def test_decisions_made_without_a_layer_are_counted_and_give_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    class Away:
+        def understand(self, text: str, deadline_s: float) -> Understanding:
+            order.append("asked")
+            raise UnderstandingUnavailable
+
+    monkeypatch.setattr(evaluation, "make_ready", lambda: order.append("ready"))
+    monkeypatch.setattr(evaluation, "build_triage", lambda _: TriageService(Away(), None, knowledge()))
+    with pytest.raises(evaluation.LayerAway, match="encoder away: UnderstandingUnavailable, 2 times"):
+        evaluation.decide_all([Case(name, "slept well", frozenset(), "", frozenset(), BARE) for name in "ab"])
+    assert order == ["ready", "asked", "asked"]
 
 
 def test_a_broken_line_of_labelled_advice_is_said(tmp_path: Path) -> None:

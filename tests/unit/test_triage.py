@@ -21,7 +21,7 @@ from care.knowledge import knowledge
 from care.messages.sms_text import segments
 from care.redflags import check
 from care.texts import scripted
-from care.triage.model import DraftUnavailable, Layer, PatientContext, Report, Triage, TriageDraft, TriageRequest
+from care.triage.model import DraftUnavailable, Layer, PatientContext, RedFlagHit, Report, Triage, TriageDraft, TriageRequest
 from care.triage.service import ENCODER_DEADLINE_S, MODEL_DEADLINE_S, TriageService
 from care.turns.dialogue import DialogueContext
 from care.understanding import Intent, IntentScore, Understanding, UnderstandingUnavailable
@@ -156,6 +156,25 @@ def test_the_encoder_leans_to_the_serious_side() -> None:
     assert assess("it feels odd", Encoder(split), drafted(Acuity.URGENT)).acuity is Acuity.EMERGENCY
 
 
+@pytest.mark.parametrize(
+    ("emergency", "intents", "model", "decided"),
+    [
+        (0.4, (), drafted(Acuity.URGENT), Acuity.URGENT),
+        (0.4, (), Model(None), Acuity.URGENT),
+        (0.6, (), drafted(Acuity.URGENT), Acuity.EMERGENCY),
+        (0.4, (), drafted(Acuity.EMERGENCY), Acuity.EMERGENCY),
+        (0.4, (Intent.CRISIS,), drafted(Acuity.URGENT), Acuity.EMERGENCY),
+    ],
+)
+def test_above_an_urgent_rule_the_encoder_alone_must_do_more_than_lean(
+    emergency: float, intents: tuple[Intent, ...], model: Model, decided: Acuity
+) -> None:  # fmt: skip
+    text = "my calf is swollen, hot and sore"
+    assert [hit.acuity for hit in check(text, KNEE)] == [Acuity.URGENT]
+    split = {Acuity.SELF_CARE: 0.0, Acuity.ROUTINE: 0.0, Acuity.URGENT: 1 - emergency, Acuity.EMERGENCY: emergency}
+    assert assess(text, Encoder(split, intents), model).acuity is decided
+
+
 def test_thoughts_of_self_harm_get_the_crisis_words() -> None:
     triage = assess("what is the point of me", Encoder(SURE[Acuity.ROUTINE], (Intent.CRISIS,)), drafted(Acuity.URGENT))
     assert triage.acuity is Acuity.EMERGENCY
@@ -240,6 +259,31 @@ def test_each_layer_gets_what_those_before_it_have_left_of_the_turn() -> None:
     service.assess(Report(text="slept well", context=KNEE, understanding=None), 7)
     assert given == [ENCODER_DEADLINE_S, 0]
     assert model.given_s == 7 - ENCODER_DEADLINE_S
+
+
+def test_neither_what_is_worked_out_here_nor_the_model_takes_of_the_encoders_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, given, model = [100.0], [], drafted(Acuity.SELF_CARE)
+
+    class Timed(Encoder):
+        def understand(self, text: str, deadline_s: float) -> Understanding:
+            given.append(deadline_s)
+            now[0] += 0.5
+            return super().understand(text, deadline_s)
+
+        def alike(self, text: str, deadline_s: float) -> dict[str, float]:
+            given.append(deadline_s)
+            return {}
+
+    def slow(text: str, context: PatientContext) -> list[RedFlagHit]:
+        now[0] += 4.0
+        return []
+
+    monkeypatch.setattr("care.triage.service.check", slow)
+    encoder = Timed(SURE[Acuity.ROUTINE])
+    triage = TriageService(encoder, model, knowledge(), lambda: now[0], likeness=encoder).assess(Report(text="stiff", context=KNEE, understanding=None), 8)
+    assert given == [ENCODER_DEADLINE_S, ENCODER_DEADLINE_S - 0.5]
+    assert model.given_s == 8 - 4.5
+    assert triage.acuity is Acuity.ROUTINE
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\u200f", "胸が痛い", "صدري يؤلمني"])
