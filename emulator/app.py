@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,6 +42,7 @@ FaultKind = Literal[
     "63038",
     "slow",
     "accepted_no_answer",
+    "list_late",
     "out_of_order",
     "repeated",
     "receipts_lost",
@@ -69,13 +71,14 @@ class Account:
 
 
 class Fault(BaseModel):
-    """A fault for the next `count` messages (of `to`, where given), or for a `share` of them by chance."""
+    """A fault for the next `count` messages (of `to`, where given), or for a `share` of them by chance. `seconds`: how long `slow` takes, or how long a message
+    that was taken is missing from the list (`list_late`)."""
 
     kind: FaultKind
     count: int = Field(1, ge=1, le=100_000)
     share: float = Field(1.0, gt=0, le=1)
     to: str | None = None
-    seconds: float = Field(5.0, ge=0, le=60)
+    seconds: float = Field(5.0, ge=0, le=600)
 
 
 class PhoneMessage(BaseModel):
@@ -114,6 +117,7 @@ class Emulator:
         self.account = account
         self.ledger = ledger
         self.faults: deque[Fault] = deque()
+        self._listed_from: dict[str, float] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._chance = random.Random(0)  # noqa: S311 - the same faults in every run
         self._client = httpx.AsyncClient(timeout=15.0)
@@ -128,6 +132,19 @@ class Emulator:
                     self.faults.remove(fault)
                 return fault
         return None
+
+    def hide(self, sms: Sms, seconds: float) -> None:
+        """Leaves a message out of the list for so long."""
+        self._listed_from[sms.sid] = time.monotonic() + seconds
+
+    def is_listed(self, sms: Sms) -> bool:
+        """Whether the list shows the message yet."""
+        return time.monotonic() >= self._listed_from.get(sms.sid, 0)
+
+    def forget_faults(self) -> None:
+        """Everything works again, and the list shows every message."""
+        self.faults.clear()
+        self._listed_from.clear()
 
     def later(self, job: Any) -> None:
         """Runs a webhook job beside the request."""
@@ -234,6 +251,8 @@ def create_app(account: Account, ledger: Ledger) -> FastAPI:
         if refusal := emulator.fault(to, *_REFUSALS):
             raise _twilio_error(*_REFUSALS[refusal.kind])
         sms = ledger.add("outbound-api", sender, to, body, QUEUED, callback)
+        if late := emulator.fault(to, "list_late"):
+            emulator.hide(sms, late.seconds)
         emulator.later(emulator.play_receipts(sms))
         if emulator.fault(to, "accepted_no_answer"):
             return _DroppedConnection()
@@ -260,7 +279,7 @@ def create_app(account: Account, ledger: Ledger) -> FastAPI:
         since, until = _moment(after or on), _moment(before)
         if since is not None and on:
             until = since + timedelta(days=1)
-        found = ledger.find(to, sender, since, until)
+        found = [sms for sms in ledger.find(to, sender, since, until) if emulator.is_listed(sms)]
         shown = found[page * size : (page + 1) * size]
         path = f"/2010-04-01/Accounts/{account.sid}/Messages.json"
         more = f"{path}?{request.url.include_query_params(Page=page + 1, PageSize=size).query}" if len(found) > (page + 1) * size else None
@@ -277,7 +296,7 @@ def create_app(account: Account, ledger: Ledger) -> FastAPI:
 
     @app.delete("/faults", status_code=204)
     async def clear_faults() -> None:
-        emulator.faults.clear()
+        emulator.forget_faults()
 
     @app.get("/phones")
     async def phones() -> list[str]:

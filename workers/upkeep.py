@@ -16,6 +16,7 @@ from care.escalations.on_call import call, to_call_for, were_called_for
 from care.escalations.service import mark_overdue
 from care.escalations.silence import call_for_silent
 from care.messages.poller import ask_for_receipts, poll
+from care.messages.receipts import tell_of_unconfirmed
 from care.messages.sweep import SWEPT, waiting_patients
 from care.messages.twilio_gateway import TwilioGateway
 from care.settings import settings
@@ -72,8 +73,10 @@ def poll_twilio() -> None:
 
 @app.task(name="upkeep.receipts")  # type: ignore[untyped-decorator]
 def receipts() -> None:
-    """Looks up what became of messages whose receipts did not come."""
+    """Looks up what became of messages whose receipts did not come, and has a person phone where that was a warning and Twilio does not know either."""
     ask_for_receipts(_gateway(), service_clock())
+    with transaction() as session:
+        tell_of_unconfirmed(session, service_clock().now())
 
 
 @app.task(name="upkeep.deadlines")  # type: ignore[untyped-decorator]

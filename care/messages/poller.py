@@ -7,23 +7,23 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 
 from care.clock import Clock
 from care.messages.acceptance import accept_waiting
 from care.messages.gateway import SmsUnanswered
 from care.messages.inbox import Incoming, store
-from care.messages.receipts import Told, take_receipt
+from care.messages.receipts import GIVEN_UP, UNCONFIRMED, WARNING_LATE, Told, take_receipt
 from care.messages.twilio_gateway import TwilioGateway
 from care.storage.crypto import blind_index
 from care.storage.engine import reading, transaction
-from care.storage.tables import Channel, Heartbeat, Inbound, Outbound, OutboundState, Patient
+from care.storage.tables import Channel, Heartbeat, Inbound, Outbound, Patient
 
 _OVERLAP = timedelta(hours=2)
 """Twilio's list may show a message late."""
 _READ_AT_ONCE, _STORED_AT_ONCE = 500, 20
 _POLLED = "sms.polled"
-_RECEIPT_LATE, _RECEIPT_GIVEN_UP = timedelta(minutes=10), timedelta(hours=48)
+_RECEIPT_LATE = timedelta(minutes=10)
 _ASKED_AT_ONCE, _ASK_AGAIN = 50, timedelta(minutes=30)
 
 
@@ -65,15 +65,16 @@ def _incoming(message: Any, now: datetime) -> Incoming:
 
 
 def ask_for_receipts(gateway: TwilioGateway, clock: Clock) -> int:
-    """Looks up at Twilio what became of messages whose last receipt is ten minutes late; of how many it now knows the end."""
+    """Looks up at Twilio what became of messages whose last receipt is ten minutes late, and of warnings after five; of how many it now knows the end."""
     now = clock.now()
+    late_by_now = or_(Outbound.sent_at < now - _RECEIPT_LATE, and_(Outbound.safety, Outbound.sent_at <= now - WARNING_LATE))
     with transaction() as session:
         late = session.scalars(
             select(Outbound)
-            .where(Outbound.state.in_((OutboundState.ACCEPTED, OutboundState.SENT)), Outbound.channel == Channel.SMS)
-            .where(Outbound.sent_at < now - _RECEIPT_LATE, Outbound.sent_at > now - _RECEIPT_GIVEN_UP)
+            .where(Outbound.state.in_(UNCONFIRMED), Outbound.channel == Channel.SMS)
+            .where(late_by_now, Outbound.sent_at <= now - WARNING_LATE, Outbound.sent_at > now - GIVEN_UP)
             .where(or_(Outbound.next_at.is_(None), Outbound.next_at <= datetime.now(UTC)))
-            .order_by(Outbound.sent_at)
+            .order_by(Outbound.safety.desc(), Outbound.sent_at)
             .limit(_ASKED_AT_ONCE)
             .with_for_update(skip_locked=True)
         ).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import and_, case, or_, select, update
 from sqlalchemy.orm import Session
@@ -16,7 +16,7 @@ from care.messages.pool import leave_full_number
 from care.messages.twilio_errors import ErrorClass, Handling, handling
 from care.patients.consent import record_consent
 from care.settings import settings
-from care.storage.tables import Outbound, OutboundState, Patient
+from care.storage.tables import Channel, Escalation, Outbound, OutboundState, Patient
 
 # The order of delivery states; a later report never takes a message back.
 _RANK = {
@@ -45,6 +45,9 @@ _STATES = {
 
 
 _BAD_ENDS = (OutboundState.UNDELIVERED, OutboundState.FAILED)
+UNCONFIRMED = (OutboundState.ACCEPTED, OutboundState.SENT)
+WARNING_LATE, GIVEN_UP = timedelta(minutes=5), timedelta(hours=48)
+"""How long a warning may be without its last receipt before a person is told, and after what time no receipt is waited for any more."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,25 @@ def take_receipt(session: Session, told: Told, at: datetime) -> bool:
     return True
 
 
+def tell_of_unconfirmed(session: Session, at: datetime) -> int:
+    """Has a person phone each patient of whose warning nobody knows whether it arrived, once for all its parts; how many were told of now."""
+    asked = select(Outbound.patient_id, Outbound.inbound_id, Outbound.reference).where(
+        Outbound.state.in_(UNCONFIRMED),
+        Outbound.channel == Channel.SMS,
+        Outbound.safety,
+        Outbound.sent_at > at - GIVEN_UP,
+        Outbound.sent_at <= at - WARNING_LATE,
+    )
+    late = {f"unconfirmed:{inbound_id or reference}": (patient_id, inbound_id) for patient_id, inbound_id, reference in session.execute(asked)}
+    known = set(session.scalars(select(Escalation.key).where(Escalation.key.in_(late))))
+    minutes = int(WARNING_LATE.total_seconds() // 60)
+    summary = f"A safety message may not have arrived: Twilio took it {minutes} minutes ago and has not said that it was delivered. Phone the patient."
+    for key, (patient_id, inbound_id) in late.items():
+        if key not in known:
+            raise_escalation(session, patient_id, Cause(key, "not_sent", Acuity.URGENT, summary, inbound_id), at)
+    return len(late.keys() - known)
+
+
 def _of_an_earlier_try(row: Outbound, external_id: str) -> bool:
     """A receipt for a try that is over: of another sid, or of the one that failed while the row waits to be sent again."""
     again = row.state is OutboundState.PENDING and row.error_code is not None
@@ -122,7 +144,7 @@ def _not_delivered(session: Session, row: Outbound, how: Handling, at: datetime)
             return
     if how.kind is ErrorClass.DEAD_NUMBER:
         session.get_one(Patient, row.patient_id).number_problem = row.error_code
-    if how.kind is ErrorClass.OPTED_OUT and row.compliance:  # the confirmation of an opt-out that the carrier has confirmed
+    if row.compliance and (how.kind is ErrorClass.OPTED_OUT or row.not_after is not None):  # of an opt-out: the carrier confirms it, or it is now or never
         return
     if how.kind is ErrorClass.OPTED_OUT:
         record_consent(session, row.patient_id, granted=False, channel="sms", words="", source="carrier", at=at)

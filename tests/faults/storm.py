@@ -7,14 +7,18 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -23,6 +27,7 @@ import psutil
 from tests.conftest import Service
 from tests.integration.test_service import webhook
 
+ROOT = Path(__file__).parents[2]
 _CAMPAIGN = "Knee replacement (demo)"
 _prefixes = count(1)
 
@@ -34,29 +39,49 @@ class Cohort:
         self.service = service
         self._area = next(_prefixes)
         self.phones = [f"+155{self._area + 60:02d}{number:06d}" for number in range(size)]
-        self.ours = f"patient_id IN (SELECT id FROM patients WHERE reference LIKE 's{self._area}-%')"
+        self.named = f"s{self._area}-%"
+        self.ours = f"patient_id IN (SELECT id FROM patients WHERE reference LIKE '{self.named}')"
         lines = [f"s{self._area}-{number},Kay Example,{phone},1960-01-01,2020-01-01" for number, phone in enumerate(self.phones)]
         roster = folder / f"cohort-{self._area}.csv"
         roster.write_text("\n".join(["reference,name,phone,date_of_birth,anchor", *lines]))
         done = service.run("campaign", "import", _CAMPAIGN, str(roster))
         assert f"{size} enrolled, 0 problems" in done.stdout, done.stdout + done.stderr
 
-    def write(self, messages: Sequence[tuple[str, str]], at_once: int = 4) -> None:
-        """Posts (phone, words) until each is acknowledged, in order for each phone, several phones at once."""
-        lanes: dict[int, list[tuple[str, str]]] = defaultdict(list)
-        for phone, words in messages:
-            lanes[self.phones.index(phone) % at_once].append((phone, words))
+    def write(self, messages: Sequence[tuple[str, str]], at_once: int = 4, over_s: float = 0) -> dict[tuple[str, str], datetime]:
+        """Posts (phone, words) until each is acknowledged, in order for each phone, several phones at once, spread `over_s` seconds; when the last of each
+        was acknowledged."""
+        lanes: dict[int, list[tuple[float, str, str]]] = defaultdict(list)
+        began, apart = time.monotonic(), over_s / max(len(messages), 1)
+        for number, (phone, words) in enumerate(messages):
+            lanes[self.phones.index(phone) % at_once].append((began + number * apart, phone, words))
+        acknowledged: dict[tuple[str, str], datetime] = {}
         with ThreadPoolExecutor(at_once) as pool:
             for done in [pool.submit(self._write_all, lane) for lane in lanes.values()]:
-                done.result()
+                acknowledged |= done.result()
+        return acknowledged
 
-    def _write_all(self, lane: list[tuple[str, str]]) -> None:
-        for phone, words in lane:
+    def _write_all(self, lane: list[tuple[float, str, str]]) -> dict[tuple[str, str], datetime]:
+        acknowledged = {}
+        for at, phone, words in lane:
+            time.sleep(max(0.0, at - time.monotonic()))
             deliver(self.service, words, phone)
+            acknowledged[phone, words] = datetime.now(UTC)
+        return acknowledged
 
     def count(self, table: str, where: str = "true") -> int:
         """How many rows of the cohort."""
         return int(self.service.sql(f"SELECT count(*) FROM {table} WHERE {where} AND {self.ours}")[0][0])
+
+    def turns(self) -> list[tuple[float, float]]:
+        """When each handled message was received, and when its turn ended, in seconds."""
+        rows = "select(Inbound.received_at, Inbound.handled_at).where(Inbound.patient_id.in_(ours), Inbound.state == 'handled')"
+        code = f"""
+from sqlalchemy import select
+from care.storage.tables import Inbound, Patient
+ours = select(Patient.id).where(Patient.reference.like('{self.named}'))
+answer = [(received.timestamp(), handled.timestamp()) for received, handled in session.execute({rows})]
+"""
+        return [(float(received), float(handled)) for received, handled in ask(self.service, code)]
 
     def settle(self, within_s: float = 300) -> None:
         """Waits until nothing of the cohort waits for a turn or to be sent."""
@@ -64,12 +89,14 @@ class Cohort:
         until(lambda: not any(self.count(*each) for each in waiting), within_s)
 
     def check(self, written: int) -> None:
-        """Every message stored once, handled or set aside for a person who was told, and every reply at Twilio once and in the order written."""
+        """Every message stored once, handled and answered or set aside for a person who was told, and every reply at Twilio once and in the order written."""
         stored = self.service.sql(
             f"SELECT count(*), count(DISTINCT external_id) FROM inbound WHERE trigger IS NULL AND state NOT IN ('stored', 'accepted') AND {self.ours}"
         )
         assert stored == [(written, written)]
         assert self.count("inbound", "state = 'set_aside'") == self.count("escalations", "reason = 'set_aside'")
+        answered = "SELECT inbound_id FROM outbound WHERE inbound_id IS NOT NULL"
+        assert self.count("inbound", f"state = 'handled' AND trigger IS NULL AND id NOT IN ({answered})") == 0
         assert (
             self.service.sql(f"SELECT state, count(*) FROM outbound WHERE state NOT IN ('accepted', 'sent', 'delivered') AND {self.ours} GROUP BY state") == []
         )
@@ -95,6 +122,26 @@ def deliver(service: Service, body: str, phone: str) -> None:
             pass
         time.sleep(0.5)
     raise AssertionError("the web process did not come back")
+
+
+def ask(service: Service, code: str) -> Any:
+    """Runs code with a `session` of the service's database; what it left in `answer`."""
+    lines = ["import json", "from care.storage.engine import transaction", "answer = None", "with transaction() as session:"]
+    lines += [f"    {line}" for line in code.strip().splitlines()] + ["print(json.dumps(answer))"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], env=service.env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def faults(service: Service, *each: dict[str, object]) -> Iterator[None]:
+    """The emulator has these faults in the block."""
+    for fault in each:
+        httpx.post(f"{service.phones}/faults", json=fault).raise_for_status()
+    try:
+        yield
+    finally:
+        httpx.delete(f"{service.phones}/faults").raise_for_status()
 
 
 def ledger(service: Service, query: str) -> list[tuple[object, ...]]:

@@ -60,6 +60,16 @@ def test_an_answer_that_never_came_does_not_text_twice(service: Service, phone: 
     assert sum(ANSWER in body for body in service.received(phone)) == 1
 
 
+def test_a_message_that_twilios_list_shows_late_is_not_sent_twice(service: Service, phone: str) -> None:
+    """Nothing but the list can tell: the answer was lost, and so are the receipts. With a message that never comes into it, see `5xx` below."""
+    for kind in ("accepted_no_answer", "receipts_lost", "list_late"):
+        fail(service, kind, phone, seconds=10)
+    service.text(phone, "thanks a lot")
+    until(lambda: rows(service, phone, "state", "outbound")[-1] == ("unknown",))
+    until(lambda: rows(service, phone, "state", "outbound")[-1] == ("accepted",), 40)
+    assert sum(ANSWER in body for body in service.received(phone)) == 1
+
+
 @pytest.mark.parametrize("kind", ["429", "5xx"])
 def test_a_refusal_for_now_is_tried_again(service: Service, phone: str, kind: str) -> None:
     fail(service, kind, phone)

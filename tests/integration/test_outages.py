@@ -75,9 +75,9 @@ def test_after_eight_hours_without_schedulers_nobody_is_woken_and_nobody_gets_tw
 
 
 def test_what_twilio_did_not_take_in_the_evening_is_not_sent_in_the_night(clock: ManualClock) -> None:
-    """R-44, the other way: the schedulers run, Twilio is away from 18:00 to 2:00."""
+    """R-44, the other way: the schedulers run, Twilio is away from 18:00 to 2:00. In the morning each gets one message at most."""
     _make_campaign(NOON)
-    for number in range(20):
+    for number in range(100):
         _enroll(number, NOON)
     clock.moment = EVENING + timedelta(minutes=50)
     away = Phone(answer=lambda _body: SmsUnanswered(), keep_when_silent=False)
@@ -92,6 +92,13 @@ def test_what_twilio_did_not_take_in_the_evening_is_not_sent_in_the_night(clock:
         Sender(phone, clock, NO_DOUBT).run(patient)
     assert phone.held == []
     assert {row.state for row in rows(Outbound)} == {OutboundState.CANCELLED}
+    while clock.now().astimezone(ZoneInfo("America/New_York")).time() < time(12):
+        for patient in dict.fromkeys(_tick(clock.now())):
+            Sender(phone, clock, NO_DOUBT).run(patient)
+        assert phone.held == [] or clock.now().astimezone(ZoneInfo("America/New_York")).time() >= time(9)
+        clock.advance(timedelta(minutes=15))
+    sent = [row.patient_id for row in rows(Outbound) if row.state is OutboundState.ACCEPTED]
+    assert len(sent) == len(set(sent)) <= 100
 
 
 def test_a_simulation_counts_a_contact_as_begun_once_twilio_has_its_words(clock: ManualClock) -> None:

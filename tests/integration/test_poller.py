@@ -77,6 +77,23 @@ def test_what_came_while_we_were_away_for_two_days_is_found(clock: ManualClock) 
     assert [row.reason for row in rows(Escalation)] == ["red_flag"]
 
 
+@pytest.mark.parametrize("away", [timedelta(minutes=30), timedelta(hours=6)])
+def test_after_half_an_hour_and_after_six_one_look_brings_in_all_and_every_red_flag(clock: ManualClock, away: timedelta) -> None:
+    """R-14, for longer than a test can wait: a hundred messages of fifty patients came meanwhile, ten of them red flags."""
+    patients, twilio = [add_patient(number) for number in range(50)], TwilioList()
+    twilio.polled(clock)
+    were_away_since(datetime.now(UTC) - away)
+    for number in range(100):
+        words = "crushing chest pain" if number % 10 == 0 else f"message {number}"
+        twilio.messages.append(Listed(f"SM{number}", phone_of(number % 50), words, datetime.now(UTC) - away * (1 - number / 100)))
+    assert set(twilio.polled(clock)) == set(patients)
+    assert [row.external_id for row in rows(Inbound)] == [f"SM{number}" for number in range(100)]
+    assert {row.state for row in rows(Inbound)} == {InboundState.ACCEPTED}
+    assert sum("crushing" in row.body for row in rows(Inbound)) == 10
+    flagged = {row.patient_id for row in rows(Inbound) if row.flagged}
+    assert flagged == {patients[number] for number in range(0, 50, 10)} == {row.patient_id for row in rows(Escalation) if row.reason == "red_flag"}
+
+
 def test_while_the_list_is_away_nothing_is_passed_over(clock: ManualClock) -> None:
     add_patient(0)
     twilio = TwilioList()

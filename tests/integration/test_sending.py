@@ -77,14 +77,24 @@ def test_replies_leave_in_the_order_written_although_the_first_is_held_up(clock:
     assert [sms.body for sms in phone.held] == ["you said m0", "you said m1", "you said m2"]
 
 
+@pytest.mark.parametrize("taken", [False, True])
 @pytest.mark.parametrize("died_at", range(5))
-def test_a_sender_that_dies_among_five_messages_neither_loses_nor_repeats_nor_turns_them_round(clock: ManualClock, died_at: int) -> None:
+def test_a_sender_that_dies_among_five_messages_neither_loses_nor_repeats_nor_turns_them_round(clock: ManualClock, died_at: int, taken: bool) -> None:
+    """Before Twilio takes the message, or when it has been taken and that is not written down yet."""
     patient = add_patient()
     for number in range(5):
         text_in(patient, f"m{number}", number)
     runner(Echo(), clock).run(patient)
     tries = iter([None] * died_at + [MemoryError()])
-    phone = Phone(answer=lambda _body: next(tries, None))
+    phone = Phone()
+
+    def answer(body: str) -> Exception | None:
+        error = next(tries, None)
+        if error is not None and taken:
+            phone.held.append(SentSms(f"SM{len(phone.held):032d}", body))
+        return error
+
+    phone.answer = answer
     sender = Sender(phone, clock, SendPolicy(lease=timedelta(0), doubt=timedelta(0), retry=timedelta(0)))
     with pytest.raises(MemoryError):
         sender.run(patient)
@@ -345,18 +355,20 @@ def _undelivered(row: Outbound, code: int, external_id: str = "SM" + "0" * 32) -
         assert take_receipt(session, Told(row.reference, external_id, "undelivered", code), NOON)
 
 
-def test_a_phone_that_is_off_is_tried_three_times_more_then_a_person_is_told(clock: ManualClock) -> None:
+@pytest.mark.parametrize(("code", "most"), [(30003, 4), (30008, 2), (31999, 2)])
+def test_what_may_pass_is_tried_as_often_as_the_table_says_then_a_person_is_told(clock: ManualClock, code: int, most: int) -> None:
+    """A phone that is off three times more, a carrier that fails and a code that nobody knows once more."""
     patient = add_patient()
     row = _one_reply(patient, clock)
     phone = Phone()
-    for tries in range(1, 5):
+    for tries in range(1, most + 1):
         Sender(phone, clock).run(patient)
         assert len(phone.held) == tries
         for _ in range(2):  # Twilio repeats itself
-            _undelivered(row, 30003, phone.held[-1].external_id)
+            _undelivered(row, code, phone.held[-1].external_id)
         Sender(phone, clock).run(patient)
         assert len(phone.held) == tries
-        assert [each.reason for each in rows(Escalation)] == (["not_sent"] if tries == 4 else [])
+        assert [each.reason for each in rows(Escalation)] == (["not_sent"] if tries == most else [])
         make_due()
     assert rows(Outbound)[0].state is OutboundState.UNDELIVERED
 
