@@ -48,6 +48,11 @@ class ManualClock:
         self.moment += by
 
 
+def service_time(real: timedelta) -> timedelta:
+    """How far the service's clock goes while so much real time passes."""
+    return real * settings().clock_speed
+
+
 @cache
 def service_clock() -> Clock:
     """The clock of this installation. All processes share the origin of a fast clock through a file in the data folder."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from care.audit import record
@@ -16,9 +17,16 @@ from care.settings import settings
 from care.storage.tables import ChatLink, Patient, SessionKind, WebSession
 
 _IDLE = {SessionKind.CONSOLE: timedelta(minutes=15), SessionKind.CHAT: timedelta(hours=12)}
+_IDLE_ON_SHARED_PHONE = timedelta(minutes=15)
 _ABSOLUTE = timedelta(hours=12)
 _LINK_LIFE = timedelta(minutes=15)
+UNASKED_LINK_LIFE = timedelta(hours=24)
+"""Of a link that the patient did not ask for, and may find hours later."""
+_TOKEN_BYTES = 16
+"""Of a link: 128 bits cannot be guessed, and leave room in an SMS of one segment."""
+_IN_USE = timedelta(minutes=10)
 _LINK_FAILURES = 5
+_TOKEN = re.compile(r"#open=[\w-]+")
 
 
 class LinkRefused(Exception):
@@ -35,12 +43,14 @@ def open_session(session: Session, kind: SessionKind, subject_id: str) -> str:
 
 
 def session_subject(session: Session, kind: SessionKind, token: str | None) -> str | None:
-    """Whose session it is; None where it is unknown, idle too long or over."""
+    """Whose session it is; None where it is unknown, idle too long (in the chat of a patient with a shared phone sooner) or over."""
     if not token:
         return None
     now = datetime.now(UTC)
     row = session.get(WebSession, _hash(token))
     if row is None or row.kind is not kind or row.expires_at < now or now - row.seen_at > _IDLE[kind]:
+        return None
+    if kind is SessionKind.CHAT and now - row.seen_at > _IDLE_ON_SHARED_PHONE and session.get_one(Patient, row.subject_id).shared_phone:
         return None
     return row.subject_id
 
@@ -62,17 +72,41 @@ def csrf_token(token: str) -> str:
     return hmac.new(keys().session.get_secret_value(), token.encode(), sha256).hexdigest()
 
 
-def make_chat_link(session: Session, patient_id: str, at: datetime) -> str:
-    """The token of a one-time link into the web chat, good for 15 minutes of real time."""
-    token = secrets.token_urlsafe(32)
-    session.add(ChatLink(token_hash=_hash(token), patient_id=patient_id, expires_at=datetime.now(UTC) + _LINK_LIFE))
+def in_chat(session: Session, patient_id: str) -> bool:
+    """Whether the patient has the web chat open and did something in it within ten minutes."""
+    now = datetime.now(UTC)
+    theirs = (WebSession.kind == SessionKind.CHAT, WebSession.subject_id == patient_id)
+    return bool(session.scalar(select(exists().where(*theirs, WebSession.seen_at > now - _IN_USE, WebSession.expires_at > now))))
+
+
+def make_chat_link(session: Session, patient_id: str, at: datetime, life: timedelta = _LINK_LIFE) -> str:
+    """The token of a one-time link into the web chat, good for `life` of real time. The patient's old ones are removed."""
+    token, now = secrets.token_urlsafe(_TOKEN_BYTES), datetime.now(UTC)
+    session.execute(delete(ChatLink).where(ChatLink.patient_id == patient_id, ChatLink.expires_at < now))
+    session.add(ChatLink(token_hash=_hash(token), patient_id=patient_id, expires_at=now + life))
     record(session, actor="service", action="chat_link_made", subject=patient_id, at=at)
     return token
 
 
-def chat_url(session: Session, patient_id: str, at: datetime) -> str:
+def chat_url(session: Session, patient_id: str, at: datetime, life: timedelta = _LINK_LIFE) -> str:
     """A one-time link into the web chat."""
-    return f"{settings().public}/#open={make_chat_link(session, patient_id, at)}"
+    return _address(make_chat_link(session, patient_id, at, life))
+
+
+def sample_url() -> str:
+    """As long as a link into the web chat, and opens nothing."""
+    return _address("-" * len(secrets.token_urlsafe(_TOKEN_BYTES)))
+
+
+def without_tokens(text: str) -> str:
+    """The text, its links such that they open nothing."""
+    return _TOKEN.sub("#open=...", text)
+
+
+def has_live_link(session: Session, patient_id: str) -> bool:
+    """Whether a link of the patient waits to be opened."""
+    live = (ChatLink.used_at.is_(None), ChatLink.failures < _LINK_FAILURES, ChatLink.expires_at > datetime.now(UTC))
+    return bool(session.scalar(select(exists().where(ChatLink.patient_id == patient_id, *live))))
 
 
 def open_chat(session: Session, token: str, date_of_birth: str, at: datetime) -> str | None:
@@ -87,6 +121,10 @@ def open_chat(session: Session, token: str, date_of_birth: str, at: datetime) ->
     link.used_at = at
     record(session, actor=f"patient:{patient.id}", action="chat_opened", subject=patient.id, at=at)
     return open_session(session, SessionKind.CHAT, patient.id)
+
+
+def _address(token: str) -> str:
+    return f"{settings().public}/#open={token}"
 
 
 def _hash(token: str) -> bytes:

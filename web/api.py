@@ -1,4 +1,4 @@
-"""The JSON API (HTTP Basic): campaigns and enrolment for programme leads, a patient's opt-out and number for every user."""
+"""The JSON API (HTTP Basic): campaigns and enrolment for programme leads, a patient's opt-out, number and who reads the phone for every user."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from care.campaigns.service import CampaignInvalid, CampaignNotFound, Enrollment
 from care.clock import service_clock
 from care.knowledge.model import StopEvent
 from care.patients.consent import ConsentStatus
-from care.patients.corrections import PhoneConflict, opt_out, set_phone
-from care.patients.model import CheckedPhone, NewPatient, OptOut, Place
+from care.patients.corrections import PhoneConflict, opt_out, set_phone, set_phone_use
+from care.patients.model import CheckedPhone, NewPatient, OptOut, PhoneUse, Place
 from care.patients.record import PatientNotFound, find_patient
 from care.storage.engine import reading, transaction
 from care.storage.tables import Campaign, Patient, Role, User
@@ -267,6 +267,14 @@ def correct_phone(reference: str, checked: CheckedPhone, user: AnyUser) -> Conse
     """The patient's number, as a person checked it: another one, or the one on record that was in doubt."""
     with _patient(reference) as (session, patient):
         return ConsentNow(consent=set_phone(session, patient, checked.phone, actor=f"user:{user.id}", at=service_clock().now()))
+
+
+@router.post("/patients/{reference}/phone-use")
+def say_who_reads(reference: str, use: PhoneUse, user: AnyUser) -> PhoneUse:
+    """Whether others read the patient's phone."""
+    with _patient(reference) as (session, patient):
+        set_phone_use(session, patient, shared=use.shared, actor=f"user:{user.id}", at=service_clock().now())
+    return use
 
 
 @router.post("/campaigns/{name}/patients/{reference}/end")

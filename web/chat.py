@@ -19,7 +19,7 @@ from care.clock import service_clock
 from care.messages.acceptance import accept
 from care.messages.conversation import Line, conversation, sent_since
 from care.messages.inbox import MAX_BODY, Incoming
-from care.sessions import LinkRefused, close_session, open_chat, session_subject
+from care.sessions import LinkRefused, close_session, open_chat, session_subject, touch
 from care.settings import settings
 from care.storage.engine import reading, transaction
 from care.storage.tables import Channel, SessionKind
@@ -29,6 +29,7 @@ router = APIRouter()
 STATIC = Path(__file__).parent / "static"
 COOKIE = "aftercare_chat"
 _PUSH_S = 0.4
+_NOT_OPENED = "The link or the date of birth is not right. A link works once and not for long. For a new one, text CHAT to the number that wrote to you."
 
 
 class OpenChat(BaseModel):
@@ -108,7 +109,7 @@ def open_with_link(given: OpenChat, response: Response) -> None:
         except LinkRefused:
             token = None
     if token is None:
-        raise HTTPException(403, "The link or the date of birth is not right. A link works once, for 15 minutes.")
+        raise HTTPException(403, _NOT_OPENED)
     secure = settings().public.startswith("https")
     elsewhere = secure and bool(settings().embedding_origins)
     response.set_cookie(COOKIE, token, httponly=True, samesite="none" if elsewhere else "lax", secure=secure, max_age=12 * 3600)
@@ -123,28 +124,30 @@ def close(response: Response, aftercare_chat: Annotated[str | None, Cookie()] = 
 
 
 @router.get("/chat/messages")
-def history(patient_id: PatientId) -> Conversation:
+def history(patient_id: PatientId, aftercare_chat: Annotated[str, Cookie()] = "") -> Conversation:
     """The conversation so far."""
-    with reading() as session:
+    with transaction(durable=False) as session:
+        touch(session, aftercare_chat)
         lines = conversation(session, patient_id)
     cursor = max((int(line.id[3:]) for line in lines if line.author != "patient"), default=0)
-    return Conversation(lines=[_shown(line) for line in lines], cursor=cursor)
+    return Conversation(lines=_shown(lines), cursor=cursor)
 
 
 @router.post("/chat/messages")
-def send(message: ChatMessage, patient_id: PatientId) -> Conversation:
+def send(message: ChatMessage, patient_id: PatientId, aftercare_chat: Annotated[str, Cookie()] = "") -> Conversation:
     """Stores the message once, runs the turn at once, and answers with the replies written since.
 
     The acknowledgement does not depend on the turn: what it could not finish, the sweep does.
     """
     with transaction() as session:
+        touch(session, aftercare_chat)
         _, before = sent_since(session, patient_id, 0)
         incoming = Incoming(Channel.WEB, f"{patient_id}:{message.id}", message.text, service_clock().now(), patient_id=patient_id)
         accept(session, incoming)
     _turns().run(patient_id)
     with reading() as session:
         lines, cursor = sent_since(session, patient_id, before)
-    return Conversation(lines=[_shown(line) for line in lines], cursor=cursor)
+    return Conversation(lines=_shown(lines), cursor=cursor)
 
 
 @router.websocket("/chat/socket")
@@ -162,8 +165,8 @@ async def socket(websocket: WebSocket, cursor: int = 0) -> None:
             if patient_id is None:
                 await websocket.close(code=4401)
                 return
-            for line in lines:
-                await websocket.send_text(_shown(line).model_dump_json())
+            for line in _shown(lines):
+                await websocket.send_text(line.model_dump_json())
             if lines:
                 await websocket.send_json({"cursor": cursor})
             await asyncio.sleep(_PUSH_S)
@@ -195,6 +198,15 @@ def _news(token: str | None, cursor: int) -> tuple[str | None, list[Line], int]:
         return patient_id, lines, newest
 
 
-def _shown(line: Line) -> ChatLine:
-    author = "person" if line.author.startswith("user:") else line.author
-    return ChatLine(id=line.id, author=author, text=line.text, at=line.at.isoformat(), quick_replies=line.quick_replies)
+def _shown(lines: list[Line]) -> list[ChatLine]:
+    return [
+        ChatLine(
+            id=line.id,
+            author="person" if line.author.startswith("user:") else line.author,
+            text=line.text,
+            at=line.at.isoformat(),
+            quick_replies=line.quick_replies,
+        )
+        for line in lines
+        if line.in_chat
+    ]

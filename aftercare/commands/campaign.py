@@ -17,6 +17,7 @@ from care.campaigns.service import CampaignInvalid, CampaignNotFound, Enrollment
 from care.clock import service_clock
 from care.patients.model import NewPatient
 from care.storage.engine import reading, transaction
+from care.texts import counted
 
 app = typer.Typer(no_args_is_help=True, help="Campaigns: a protocol run for a cohort.")
 _out = Console()
@@ -83,7 +84,7 @@ def enroll_one(
             done = enroll(session, campaign_named(session, campaign), patient, service_clock().now())
         except (CampaignNotFound, EnrollmentConflict) as error:
             raise CommandFailed(str(error)) from error
-    _out.print(f"enrolled, {done.contacts} contacts planned")
+    _out.print(f"enrolled, {counted(done.contacts, 'contact', 'contacts')} planned")
 
 
 @app.command(name="import")
@@ -107,6 +108,6 @@ def import_csv(
     enrolled = take_in(target, roster, service_clock().now(), skip_bad=skip_bad, actor="operator")
     for row in sorted(roster.bad, key=lambda each: each.line):
         _out.print(f"{csv_file.name}:{row.line}: {row.field}: {row.problem}", markup=False, highlight=False, soft_wrap=True)
-    _out.print(f"{enrolled} enrolled, {len(roster.bad)} problems")
+    _out.print(f"{enrolled} enrolled, {counted(len(roster.bad), 'problem', 'problems')}")
     if roster.bad:
         raise typer.Exit(2)

@@ -26,6 +26,7 @@ from care.clock import service_clock
 from care.knowledge.model import StopEvent
 from care.storage.engine import reading, transaction
 from care.storage.tables import Campaign, Patient
+from care.texts import counted
 
 _out = Console()
 _ACTOR = "operator"
@@ -79,7 +80,7 @@ def pause(campaign: str) -> None:
     """Hold everything that is planned until the campaign is resumed."""
     with _changing(campaign) as (session, target, now):
         held = operation.pause(session, target, _ACTOR, now)
-    _out.print(f"paused, {held} contacts are held")
+    _out.print(f"paused, {counted(held, 'contact is', 'contacts are')} held")
 
 
 @app.command()
@@ -87,7 +88,7 @@ def resume(campaign: str) -> None:
     """Go on; what became stale meanwhile is skipped and recorded."""
     with _changing(campaign) as (session, target, now):
         freed = operation.resume(session, target, _ACTOR, now)
-    _out.print(f"resumed, {freed} contacts go on")
+    _out.print(f"resumed, {counted(freed, 'contact goes', 'contacts go')} on")
 
 
 @app.command()
@@ -95,7 +96,7 @@ def stop(campaign: str) -> None:
     """End the campaign for everybody in it."""
     with _changing(campaign) as (session, target, now):
         ended = operation.stop(session, target, _ACTOR, now)
-    _out.print(f"stopped, {ended} enrollments ended")
+    _out.print(f"stopped, {counted(ended, 'enrollment', 'enrollments')} ended")
 
 
 @app.command()
@@ -114,7 +115,7 @@ def move(campaign: str, reference: Reference, anchor: Annotated[datetime, typer.
     """The patient's discharge moved: plan again what is still to come."""
     with _changing(campaign) as (session, target, now):
         planned = operation.reanchor(session, operation.enrollment_of(session, target, reference), anchor.date(), _ACTOR, now)
-    _out.print(f"moved, {planned} contacts are planned")
+    _out.print(f"moved, {counted(planned, 'contact is', 'contacts are')} planned")
 
 
 @app.command()
@@ -122,7 +123,7 @@ def end(campaign: str, reference: Reference, because: Annotated[StopEvent, typer
     """End a patient's follow-up at once."""
     with _changing(campaign) as (session, target, now):
         ended = operation.end_enrollment(session, operation.enrollment_of(session, target, reference), because, _ACTOR, now)
-    _out.print(f"ended, {ended} enrollments of the patient")
+    _out.print(f"ended, {counted(ended, 'enrollment', 'enrollments')} of the patient")
 
 
 @app.command()

@@ -18,12 +18,13 @@ from sqlalchemy.orm import Session
 from aftercare.failure import CommandFailed
 from care.campaigns import operation
 from care.clock import service_clock
-from care.patients.corrections import PhoneConflict, opt_out, set_phone
+from care.patients.corrections import PhoneConflict, opt_out, set_phone, set_phone_use
 from care.patients.model import CheckedPhone, OptOut, Place, Way
 from care.patients.record import PatientBusy, PatientNotFound, erase_patient, export_patient, find_patient
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import Patient
+from care.texts import counted
 
 app = typer.Typer(no_args_is_help=True, help="One patient's record.")
 _out = Console()
@@ -70,7 +71,7 @@ def relocate(
     place = _checked(Place, timezone=timezone, state=state)
     with _patient(reference) as (session, patient):
         planned = operation.relocate(session, patient, place, _actor(), service_clock().now())
-    _out.print(f"{planned} contacts are planned by the hours of {place.timezone}")
+    _out.print(f"{counted(planned, 'contact is', 'contacts are')} planned by the hours of {place.timezone}")
 
 
 @app.command("opt-out")
@@ -93,6 +94,14 @@ def phone(reference: str, number: Annotated[str, typer.Argument(help="The number
     with _patient(reference) as (session, patient):
         consent = set_phone(session, patient, checked.phone, actor=_actor(), at=service_clock().now())
     _out.print({"unknown": "consent is asked for with the next check-in", "revoked": "the patient's opt-out stays until START"}.get(consent, "confirmed"))
+
+
+@app.command("phone-use")
+def phone_use(reference: str, shared: Annotated[bool, typer.Option("--shared/--alone", help="Whether others read the patient's phone as well.")]) -> None:
+    """Keep health details off a phone that others read, or send messages in words again."""
+    with _patient(reference) as (session, patient):
+        set_phone_use(session, patient, shared=shared, actor=_actor(), at=service_clock().now())
+    _out.print("messages wait in the web chat, and a text with a link says so" if shared else "messages come in words")
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -79,7 +79,7 @@ class AskAnswer(Capability):
         if now := clarifying(turn):
             ask_clarifier(turn, now)
         elif question is not None:
-            buttons = [QuickReply(label=button.label, text=button.text) for button in question.buttons]
+            buttons = [QuickReply(label=button.shown(turn.context.clinical.language), text=button.text) for button in question.buttons]
             turn.ask(question.text.get(turn.context.clinical.language, question.text["en"]), f"question_{question.id}", buttons)
         return []
 

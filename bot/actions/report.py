@@ -132,7 +132,7 @@ def ask_clarifier(turn: Turn, now: Clarifying) -> None:
     if clarifier.raises_to is Acuity.EMERGENCY:
         turn.do(AwaitEffect(question=clarifier.id, acuity=Acuity.URGENT))
     texts = clarifier.text
-    turn.ask(texts.get(turn.context.clinical.language, texts["en"]), f"clarify_{now.questions[0]}", yes_no_buttons())
+    turn.ask(texts.get(turn.context.clinical.language, texts["en"]), f"clarify_{now.questions[0]}", yes_no_buttons(turn.context.clinical.language))
 
 
 def clarifying(turn: Turn) -> Clarifying | None:

@@ -149,9 +149,9 @@ class Turn:
         return self.understanding is not None and any(score.name is intent for score in self.understanding.intents)
 
 
-def yes_no_buttons() -> list[QuickReply]:
+def yes_no_buttons(language: str) -> list[QuickReply]:
     """The two quick replies of a yes-or-no question."""
-    return [QuickReply(label="Yes", text="yes"), QuickReply(label="No", text="no")]
+    return [QuickReply(label=scripted(f"button_{answer}", language), text=answer) for answer in ("yes", "no")]
 
 
 def _words(event: dict[str, Any]) -> str:

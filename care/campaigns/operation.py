@@ -10,12 +10,12 @@ from sqlalchemy import ColumnElement, Select, and_, case, delete, func, literal,
 from sqlalchemy.orm import Session
 
 from care.audit import record
-from care.campaigns.plan import appointment_contact, contacts_of, move
+from care.campaigns.plan import appointment_contact, contacts_of, move, run_version
 from care.campaigns.service import CampaignInvalid, EnrollmentConflict
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind, StopEvent
 from care.messages.conversation import lock_conversations
-from care.messages.unsaid import forget_request
+from care.messages.unsaid import forget_words
 from care.patients.model import Place
 from care.storage.tables import (
     Campaign,
@@ -103,7 +103,8 @@ def amend(session: Session, campaign: Campaign, actor: str, at: datetime, *, mov
     Raises `CampaignInvalid` where the campaign was stopped or runs that version, with everybody in it, already.
     """
     _must_be(campaign, CampaignState.ACTIVE, CampaignState.PAUSED)
-    version = knowledge().protocols[campaign.protocol].version
+    protocol = knowledge().protocols[campaign.protocol]
+    version = protocol.version
     flying = select(Enrollment).where(Enrollment.campaign_id == campaign.id, Enrollment.state == EnrollmentState.ACTIVE)
     behind = session.scalar(select(func.count()).select_from(flying.where(Enrollment.protocol_version != version).subquery())) or 0
     if campaign.protocol_version == version and not (move_patients and behind):
@@ -112,7 +113,7 @@ def amend(session: Session, campaign: Campaign, actor: str, at: datetime, *, mov
     if move_patients:
         for enrollment in session.scalars(flying.where(Enrollment.protocol_version != version).execution_options(yield_per=_BATCH)):
             _plan_again(session, campaign, enrollment, at)
-            enrollment.protocol_version = version
+            run_version(enrollment, protocol)
     record(session, actor=actor, action="campaign_amended", subject=campaign.id, at=at)
     return Amended(version, behind if move_patients else 0, 0 if move_patients else behind)
 
@@ -130,6 +131,8 @@ def enrollment_of(session: Session, campaign: Campaign, reference: str) -> Enrol
 def reanchor(session: Session, enrollment: Enrollment, anchor: date, actor: str, at: datetime) -> int:
     """The discharge moved: what is still to come is counted from the new date; how many contacts are planned now. Raises `EnrollmentConflict`."""
     _must_run(enrollment)
+    if enrollment.ends_on is not None:
+        enrollment.ends_on += anchor - enrollment.anchor
     enrollment.anchor = anchor
     campaign, patient = session.get_one(Campaign, enrollment.campaign_id), session.get_one(Patient, enrollment.patient_id)
     _move_planned(session, campaign, patient, enrollment, at)
@@ -213,19 +216,19 @@ def end_enrollment(session: Session, enrollment: Enrollment, event: StopEvent, a
 
 
 def complete(session: Session, at: datetime) -> int:
-    """Closes the enrollments whose protocol is over and which have nothing open; how many. Those of who opted out ended for that, and until now START could
-    bring them back."""
+    """Closes the enrollments whose protocol is over, by the version that each runs, and which have nothing open; how many. Those of who opted out ended for
+    that, and until now START could bring them back."""
     closed = 0
     newest = select(func.max(Consent.id)).where(Consent.patient_id == Enrollment.patient_id).correlate(Enrollment).scalar_subquery()
     opted_out, state = select(Consent.id).where(Consent.id == newest, Consent.granted.is_(False)).exists(), Enrollment.state.type
     for protocol in knowledge().protocols.values():
-        over = at.date() - timedelta(days=protocol.stop.day)
+        began_before = at.date() - timedelta(days=protocol.stop.day)
         still_open = select(Contact.id).where(Contact.enrollment_id == Enrollment.id, Contact.state.in_(_OPEN)).exists()
         done = session.execute(
             update(Enrollment)
             .where(
                 Enrollment.state == EnrollmentState.ACTIVE,
-                Enrollment.anchor < over,
+                or_(Enrollment.ends_on < at.date(), and_(Enrollment.ends_on.is_(None), Enrollment.anchor < began_before)),
                 Enrollment.campaign_id.in_(select(Campaign.id).where(Campaign.protocol == protocol.id)),
                 ~still_open,
             )
@@ -269,7 +272,7 @@ def _take_back(session: Session, contacts: Select[str], reason: str, at: datetim
         .returning(Contact.id)
     ).all()
     if skipped:
-        forget_request(session, select(Contact.id).where(Contact.id.in_(skipped)), at)
+        forget_words(session, select(Contact.id).where(Contact.id.in_(skipped)), at)
     _cancel(session, Outbound.contact_id.in_(contacts), at)
     session.execute(
         update(Inbound)

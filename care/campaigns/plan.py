@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from care.campaigns.hours import LONGEST_CLOSED, Place, closes, is_working_day, local_moment, next_open, window
 from care.knowledge import knowledge
-from care.knowledge.model import ProtocolDay, StepKind
+from care.knowledge.model import NoAnswer, Protocol, ProtocolDay, StepKind
 from care.storage.tables import Campaign, CampaignState, Contact, Enrollment, Patient
 
 _LAST_MINUTES = timedelta(minutes=5)
@@ -27,6 +27,19 @@ class Due:
 def place_of(patient: Patient) -> Place:
     """Where the patient is."""
     return Place(patient.timezone, patient.state)
+
+
+def run_version(enrollment: Enrollment, protocol: Protocol) -> None:
+    """The enrollment runs this version of the protocol, and keeps of it what its contacts do not hold."""
+    enrollment.protocol_version = protocol.version
+    enrollment.no_answer = protocol.no_answer.model_dump()
+    enrollment.ends_on = enrollment.anchor + timedelta(days=protocol.stop.day)
+
+
+def no_answer_to(contact: Contact, enrollment: Enrollment) -> NoAnswer:
+    """What is done where no answer comes, by the version that the enrollment runs; the protocol's present one where none was kept."""
+    kept = enrollment.no_answer
+    return NoAnswer.model_validate(kept) if kept else knowledge().protocols[contact.protocol].no_answer
 
 
 def contacts_of(campaign: Campaign, patient: Patient, enrollment: Enrollment) -> list[Contact]:

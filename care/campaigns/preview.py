@@ -15,10 +15,12 @@ from care.campaigns.outreach import first_words, questions_of
 from care.campaigns.plan import contacts_of
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind
-from care.messages.outbox import SEGMENTS_A_MESSAGE
+from care.messages.notice import notice
+from care.messages.outbox import SEGMENTS_A_MESSAGE, waits_in_chat
 from care.messages.sms_text import fold, segments, split
 from care.patients.consent import ConsentStatus, consent_status
 from care.patients.model import NewPatient
+from care.sessions import sample_url
 from care.settings import settings
 from care.storage.columns import new_id
 from care.storage.engine import reading
@@ -89,7 +91,10 @@ def _previewed(contact: Contact, patient: Patient, consent: _Consent) -> Preview
     words = [] if problem else first_words(contact, patient, asks_consent=consent.status == "unknown")
     if not problem:
         consent.status = "granted"
-    parts = [part for text in words for part in split(fold(text.text), SEGMENTS_A_MESSAGE)]
+    openly = [text.text for text in words if not waits_in_chat(text, shared_phone=patient.shared_phone)]
+    if len(openly) < len(words):
+        openly.append(notice(patient, sample_url()))
+    parts = [part for text in openly for part in split(fold(text), SEGMENTS_A_MESSAGE)]
     count = sum(segments(part).segments for part in parts)
     return PreviewedContact(
         reference=patient.reference,

@@ -16,10 +16,9 @@ from sqlalchemy.orm import Session
 from care.acuity import Acuity
 from care.campaigns import outreach
 from care.campaigns.hours import Place, closes, next_open
-from care.campaigns.plan import place_of, spread
+from care.campaigns.plan import no_answer_to, place_of, spread
 from care.escalations.service import Cause, raise_escalation
-from care.knowledge import knowledge
-from care.knowledge.model import StepKind
+from care.knowledge.model import NoAnswer, StepKind
 from care.messages.conversation import lock_conversations
 from care.messages.outbox import OutboundText
 from care.patients.consent import ConsentStatus, consent_statuses
@@ -219,7 +218,8 @@ def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bo
         return False
     patient, consent = known.patients[contact.patient_id], known.consent.get(contact.patient_id, "unknown")
     place, asks = place_of(patient), consent == "unknown"
-    rung = _rung(contact, asks, place, at)
+    ladder = no_answer_to(contact, known.enrollments[contact.enrollment_id])
+    rung = _rung(contact, ladder, asks, place, at)
     later = _spaced(contact, rung, known, place, at)
     reason = _not_worth_sending(contact, known, consent, later, at)
     if reason:
@@ -248,10 +248,10 @@ def _step(session: Session, contact: Contact, known: _Known, at: datetime) -> bo
     if rung is _Rung.BEGIN:
         _put_earlier_ones_aside(session, contact, known.unanswered.get(patient.id, []), at)
         known.unanswered[patient.id] = [contact]
-    return _climb(session, contact, rung, patient, asks, at, _sayable_until(contact, place, at), notice=notice)
+    return _climb(session, contact, rung, ladder, patient, asks, at, _sayable_until(contact, place, at), notice=notice)
 
 
-def _rung(contact: Contact, asks: bool, place: Place, at: datetime) -> _Rung:
+def _rung(contact: Contact, ladder: NoAnswer, asks: bool, place: Place, at: datetime) -> _Rung:
     """Up the ladder of a contact that wants an answer: begin, remind, offer the other channel, tell a person.
 
     What was to be said on a day that is over, since there was an outage or a pause, or of a visit that is over, is not said any more: a person is told.
@@ -263,7 +263,7 @@ def _rung(contact: Contact, asks: bool, place: Place, at: datetime) -> _Rung:
         return _Rung.GIVE_UP
     if contact.state is ContactState.STARTED:
         return _Rung.REMIND
-    offers = knowledge().protocols[contact.protocol].no_answer.offer_chat_after_hours is not None and not asks
+    offers = ladder.offer_chat_after_hours is not None and not asks
     return _Rung.OFFER_CHAT if contact.state is ContactState.REMINDED and offers else _Rung.GIVE_UP
 
 
@@ -335,8 +335,9 @@ def _carrier_waits(session: Session, known: _Known, carrier: str | None) -> time
     return timedelta(seconds=(waiting + 1) / pace)
 
 
-def _climb(session: Session, contact: Contact, rung: _Rung, patient: Patient, asks: bool, at: datetime, not_after: datetime, *, notice: bool) -> bool:
-    ladder = knowledge().protocols[contact.protocol].no_answer
+def _climb(
+    session: Session, contact: Contact, rung: _Rung, ladder: NoAnswer, patient: Patient, asks: bool, at: datetime, not_after: datetime, *, notice: bool
+) -> bool:
     match rung:
         case _Rung.BEGIN:
             contact.state, contact.started_at = ContactState.STARTED, at

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from care.audit import record
-from care.campaigns.plan import contacts_of
+from care.campaigns.plan import contacts_of, run_version
 from care.knowledge import knowledge
 from care.knowledge.model import StopEvent
 from care.patients.model import NewPatient
@@ -95,8 +95,8 @@ def enroll(session: Session, campaign: Campaign, new: NewPatient, at: datetime, 
     Contacts are planned by the protocol as it is now, whatever version the campaign was made with or amended to; the enrollment says which.
     """
     patient = check_enrollable(session, campaign, new) or _new_patient(session, new, at)
-    version = knowledge().protocols[campaign.protocol].version
-    enrollment = Enrollment(campaign_id=campaign.id, patient_id=patient.id, anchor=new.anchor, protocol_version=version, created_at=at)
+    enrollment = Enrollment(campaign_id=campaign.id, patient_id=patient.id, anchor=new.anchor, created_at=at)
+    run_version(enrollment, knowledge().protocols[campaign.protocol])
     session.add(enrollment)
     session.flush()
     planned = [contact for contact in contacts_of(campaign, patient, enrollment) if contact.not_after > at]
@@ -142,6 +142,7 @@ def _new_patient(session: Session, new: NewPatient, at: datetime) -> Patient:
         timezone=new.timezone,
         state=new.state,
         carrier=new.carrier,
+        shared_phone=new.shared_phone,
         created_at=at,
     )
     session.add(patient)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, load_only
 
 from care.acuity import Acuity
 from care.storage.tables import Escalation, EscalationState
+from care.texts import counted
 
 _TIMEOUT_S = 5.0
 _SHORT = load_only(Escalation.id, Escalation.acuity, Escalation.created_at, Escalation.called_at)
@@ -28,10 +29,10 @@ class Untaken:
     @property
     def text(self) -> str:
         """What the person on call reads: nothing of any patient."""
-        return (
-            f"Aftercare: {self.emergencies} emergencies and {self.overdue} overdue urgent escalations wait for a person, "
-            f"the oldest for {int(self.oldest.total_seconds() // 60)} minutes."
-        )
+        emergencies = counted(self.emergencies, "emergency", "emergencies")
+        overdue = counted(self.overdue, "overdue urgent escalation", "overdue urgent escalations")
+        waited = counted(int(self.oldest.total_seconds() // 60), "minute", "minutes")
+        return f"Aftercare: {emergencies} and {overdue} wait for a person, the oldest for {waited}."
 
 
 def to_call_for(session: Session, every: timedelta, at: datetime) -> Untaken | None:

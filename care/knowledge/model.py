@@ -7,7 +7,7 @@ from datetime import time
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from care.acuity import Acuity
 
@@ -114,10 +114,21 @@ def _pressure(value: float | bool | str, part: str) -> float | None:
 
 
 class Button(Entry):
-    """A quick reply."""
+    """A quick reply: `label` by language is shown, `text` is sent as if typed."""
 
-    label: str
+    label: dict[str, str]
     text: str
+
+    @field_validator("label")
+    @classmethod
+    def _has_english(cls, label: dict[str, str]) -> dict[str, str]:
+        if "en" not in label:
+            raise ValueError("every label needs its English words; add en")
+        return label
+
+    def shown(self, language: str) -> str:
+        """The label in the language; in English where it has none, such as a number."""
+        return self.label.get(language, self.label["en"])
 
 
 class Choice(Entry):

@@ -29,6 +29,7 @@ class WishPatterns(BaseModel):
     stop_within: list[str] = Field(min_length=1)
     number_whole: list[str] = Field(min_length=1)
     number_within: list[str] = Field(min_length=1)
+    shared_within: list[str] = Field(min_length=1)
     unless_before: list[str] = Field(min_length=1)
     asks: str
     requests: str
@@ -38,7 +39,7 @@ class WishPatterns(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
-        for field in ("needed", "asks", "requests", "stop_whole", "stop_within", "number_whole", "number_within", "unless_before"):
+        for field in ("needed", "asks", "requests", "stop_whole", "stop_within", "number_whole", "number_within", "shared_within", "unless_before"):
             given = getattr(self, field)
             for source in [given] if isinstance(given, str) else given:
                 try:

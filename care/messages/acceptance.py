@@ -33,7 +33,7 @@ _MOST_JOINED = _MOST_AT_ONCE = 20
 _OF_MESSAGE = load_only(
     Inbound.id, Inbound.patient_id, Inbound.channel, Inbound.body, Inbound.ours, Inbound.received_at, Inbound.state, Inbound.flagged, Inbound.handled_at
 )
-_OF_PATIENT = load_only(Patient.id, Patient.date_of_birth, Patient.sex, Patient.language, Patient.timezone, Patient.number_problem)
+_OF_PATIENT = load_only(Patient.id, Patient.date_of_birth, Patient.sex, Patient.language, Patient.timezone, Patient.number_problem, Patient.shared_phone)
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,13 @@ def _follow_rules(session: Session, patient: Patient, message: Inbound, own: Seq
     message.state = InboundState.ACCEPTED
     clear_number_problem(session, patient, message)
     hit = wanted_keyword(session, patient.id, message.channel, message.body)
-    if hit:
-        obey_keyword(session, patient, message, hit, ask_again=accept_trigger)
+    settled = hit is not None and obey_keyword(session, patient, message, hit, ask_again=accept_trigger)
     raise_red_flags(session, patient, message, own, together)
     tell_of_pictures(session, patient, message)
-    if hit:
+    if settled:
         message.state, message.handled_at = InboundState.HANDLED, message.received_at
     warned = message.flagged is Acuity.EMERGENCY
-    return Accepted(patient.id, message.id, answered=bool(hit) or warned, warned=warned)
+    return Accepted(patient.id, message.id, answered=settled or warned, warned=warned)
 
 
 def _stored(session: Session, patient_ids: Collection[str]) -> list[Inbound]:

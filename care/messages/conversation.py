@@ -10,12 +10,17 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, load_only
 
-from care.storage.tables import Conversation, Inbound, Outbound
+from care.messages.notice import WITH_LINK
+from care.sessions import without_tokens
+from care.storage.tables import Conversation, Inbound, Outbound, OutboundState
 
 
 @dataclass(frozen=True)
 class Line:
-    """One message: `id` is unique in the conversation, `author` is patient, bot or user:<id>."""
+    """One message: `id` is unique in the conversation, `author` is patient, bot or user:<id>; a link in `text` opens nothing.
+
+    `in_chat`: whether the patient sees it in the web chat, where what was not said and the links that led there have no place.
+    """
 
     id: str
     author: str
@@ -24,6 +29,7 @@ class Line:
     channel: str
     state: str
     quick_replies: list[dict[str, Any]]
+    in_chat: bool = True
 
 
 def conversation(session: Session, patient_id: str, *, limit: int = 200) -> list[Line]:
@@ -47,7 +53,8 @@ def _from_patient(row: Inbound) -> Line:
 
 
 def _to_patient(row: Outbound) -> Line:
-    return Line(f"out{row.id}", row.author, row.body, row.created_at, row.channel, row.state, row.quick_replies)
+    in_chat = row.state is not OutboundState.CANCELLED and row.key not in WITH_LINK
+    return Line(f"out{row.id}", row.author, without_tokens(row.body), row.created_at, row.channel, row.state, row.quick_replies, in_chat)
 
 
 def lock_conversations(session: Session, patient_ids: Collection[str], *, skip_locked: bool = False) -> Sequence[Conversation]:

@@ -81,7 +81,7 @@ def accept_trigger(
     return bool(_insert_once(session, [_row(patient_id, Incoming(channel, occurrence, "", at), InboundState.ACCEPTED, **more)]))
 
 
-def note_said(session: Session, patient_id: str, trigger: str, contact_id: str, occurrence: str, at: datetime) -> int | None:
+def note_said(session: Session, patient_id: str, trigger: str, contact_id: str | None, occurrence: str, at: datetime) -> int | None:
     """Notes, for the dialogue to hear before the patient's next message, that our side spoke; None where this occurrence was noted before."""
     row = _row(patient_id, Incoming(Channel.SMS, occurrence, "", at), InboundState.SAID, trigger=trigger, contact_id=contact_id)
     return next(iter(_insert_once(session, [row]).values()), None)

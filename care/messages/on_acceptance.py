@@ -13,8 +13,10 @@ from care.audit import record
 from care.escalations.service import Cause, raise_escalation, raise_once
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind
+from care.messages.inbox import note_said
 from care.messages.keywords import Keyword, KeywordHit, keyword
-from care.messages.outbox import OutboundText, write
+from care.messages.outbox import OutboundText, confirmed_by, write
+from care.messages.unsaid import ASK_CONSENT, consent_request_waits, consent_was_asked
 from care.patients.consent import WRONG_NUMBER, consent_status, number_in_doubt, record_consent
 from care.redflags import first_words
 from care.sessions import chat_url
@@ -23,7 +25,8 @@ from care.texts import scripted
 from care.triage.model import RedFlagHit
 
 JOIN_WINDOW = timedelta(minutes=5)
-_ON_EVERY_CHANNEL = (Keyword.STOP, Keyword.WRONG_NUMBER, Keyword.LANGUAGE)
+_CONFIRM_OPT_OUT = ("stop_confirmed", "wrong_number")
+_ON_EVERY_CHANNEL = (Keyword.STOP, Keyword.WRONG_NUMBER, Keyword.LANGUAGE, Keyword.SHARED_PHONE)
 _MOST_PARTS = 3
 """A sentence is looked for in so many messages and the one that follows them."""
 _JOINED_OF_EACH = 1_600
@@ -35,13 +38,16 @@ def wanted_keyword(session: Session, patient_id: str, channel: Channel, body: st
         return None
     opted_out = consent_status(session, patient_id) == "revoked"
     hit = keyword(body, opted_out=opted_out)
+    if opted_out and hit is not None and hit.keyword is Keyword.SHARED_PHONE:
+        return None
     if hit is None or channel is Channel.SMS or hit.keyword in _ON_EVERY_CHANNEL:
         return hit
     return hit if opted_out and hit.keyword is Keyword.START else None
 
 
-def obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit, ask_again: Callable[..., bool]) -> None:
-    """Does what the keyword asks for and confirms it. After a new language `ask_again` queues the turn that asks what was asked last."""
+def obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit, ask_again: Callable[..., bool]) -> bool:
+    """Does what the keyword asks for and confirms it; whether the message is settled with that. After a new language `ask_again` queues the turn that asks
+    what was asked last."""
     values: dict[str, str] = {}
     text: str | None
     match hit.keyword:
@@ -55,12 +61,16 @@ def obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: Keyw
             text, values = "chat_link", {"link": chat_url(session, patient.id, inbound.received_at)}
         case Keyword.LANGUAGE:
             patient.language, text = hit.language or patient.language, "language_set"
+        case Keyword.SHARED_PHONE:
+            text = _tell_that_others_read(session, patient, inbound, hit)
     if text is not None:
         reply = OutboundText(scripted(text, patient.language, **values), key=text, compliance=True)
-        write(session, patient.id, inbound.channel, [reply], inbound.received_at, inbound_id=inbound.id)
+        until = confirmed_by(inbound.received_at) if text in _CONFIRM_OPT_OUT else None
+        write(session, patient.id, inbound.channel, [reply], inbound.received_at, inbound_id=inbound.id, not_after=until)
     if hit.keyword is Keyword.LANGUAGE:
         trigger = "resume" if consent_status(session, patient.id) == "granted" else "ask_consent"
         ask_again(session, patient.id, trigger, None, f"language:{inbound.id}", inbound.received_at, channel=inbound.channel)
+    return not (hit.keyword is Keyword.SHARED_PHONE and hit.rest)
 
 
 def _leave(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit) -> str | None:
@@ -88,13 +98,33 @@ def _asked_about_visit(session: Session, patient_id: str) -> bool:
 
 
 def _come_back(session: Session, patient: Patient, inbound: Inbound) -> str | None:
-    """Begins again, but where the number is said to be somebody else's: a stranger's yes is not the patient's."""
+    """Begins again, but where the number is said to be somebody else's: a stranger's yes is not the patient's. Who was never asked is asked first."""
     if number_in_doubt(session, patient.id):
         told = "Somebody asks for messages at a number that was said not to be the patient's: correct or confirm the number."
         _tell(session, inbound, "number_in_doubt", told)
         return "number_in_doubt" if inbound.channel is Channel.WEB else None
+    if consent_status(session, patient.id) == "unknown" and not consent_was_asked(session, patient.id):
+        _ask_for_consent(session, patient, inbound)
+        return None
     record_consent(session, patient.id, granted=True, channel=inbound.channel, words=inbound.body, source="keyword", at=inbound.received_at)
     return "start_confirmed"
+
+
+def _ask_for_consent(session: Session, patient: Patient, inbound: Inbound) -> None:
+    """The first message's words, as an answer, unless they are on their way; the dialogue hears of them with the next message."""
+    if consent_request_waits(session, patient.id):
+        return
+    noted = note_said(session, patient.id, ASK_CONSENT, None, f"start:{inbound.id}", inbound.received_at)
+    request = OutboundText(scripted("consent_request", patient.language, first_name=patient.name.split()[0]), key="consent_request")
+    write(session, patient.id, inbound.channel, [request], inbound.received_at, inbound_id=noted)
+
+
+def _tell_that_others_read(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit) -> str | None:
+    """A person hears of it and keeps it with the patient, since a rule may misread; what else the message says the dialogue answers."""
+    if not patient.shared_phone:
+        told = "The patient says that others read the phone: ask, and say so on the patient's page, so that no health detail is sent to it."
+        raise_once(session, patient.id, Cause(f"shared_phone:{inbound.id}", "shared_phone", Acuity.ROUTINE, told, inbound_id=inbound.id), inbound.received_at)
+    return None if hit.rest else "read_by_person"
 
 
 def _tell(session: Session, inbound: Inbound, reason: str, summary: str) -> None:

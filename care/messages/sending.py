@@ -265,7 +265,7 @@ class Sender:
         patient = session.get_one(Patient, row.patient_id)
         if how.kind is ErrorClass.DEAD_NUMBER:
             patient.number_problem = code
-        if how.kind is ErrorClass.OPTED_OUT and row.compliance:  # the confirmation of an opt-out that the carrier has confirmed
+        if row.compliance and (how.kind is ErrorClass.OPTED_OUT or row.not_after is not None):  # of an opt-out: the carrier confirms it, or it is now or never
             row.state = OutboundState.FAILED
             return
         if how.kind is ErrorClass.OPTED_OUT:
@@ -286,7 +286,7 @@ class Sender:
 def _haste(row: Outbound) -> Haste:
     if row.safety:
         return Haste.WARNING
-    return Haste.ANSWER if row.not_after is None else Haste.OUTREACH
+    return Haste.ANSWER if row.not_after is None or row.compliance else Haste.OUTREACH
 
 
 def _redelivery(row: Outbound) -> bool:

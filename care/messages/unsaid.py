@@ -9,10 +9,25 @@ from sqlalchemy import Select, or_, select, update
 from sqlalchemy.orm import Session
 
 from care.knowledge.model import StepKind
-from care.storage.tables import Contact, ContactState, Inbound, InboundState, Outbound, OutboundState
+from care.storage.tables import Channel, Contact, ContactState, Inbound, InboundState, Outbound, OutboundState
 
 ASK_CONSENT, ASKED_FORMERLY = "ask_consent", "ask_former"
 """The trigger of a request for consent, and of one that counts as never made: consent is asked for once, and this frees the next contact to do it."""
+_NEVER_LEFT = (OutboundState.PENDING, OutboundState.CANCELLED, OutboundState.FAILED)
+
+
+def consent_was_asked(session: Session, patient_id: str) -> bool:
+    """Whether a request for consent has left for the patient's present number, or stands in the chat."""
+    request = select(Outbound.id).join(Inbound, Inbound.id == Outbound.inbound_id).where(Inbound.patient_id == patient_id, Inbound.trigger == ASK_CONSENT)
+    return bool(session.scalar(select(request.where(Outbound.state.not_in(_NEVER_LEFT)).exists())))
+
+
+def consent_request_waits(session: Session, patient_id: str) -> bool:
+    """Whether a request for consent is on its way to the patient."""
+    made = (Inbound.patient_id == patient_id, Inbound.trigger == ASK_CONSENT)
+    unsaid = select(Inbound.id).where(*made, Inbound.state == InboundState.ACCEPTED)
+    unsent = select(Inbound.id).join(Outbound, Outbound.inbound_id == Inbound.id).where(*made, Outbound.state == OutboundState.PENDING)
+    return bool(session.scalar(select(or_(unsaid.exists(), unsent.exists()))))
 
 
 def take_back_ended(session: Session, rows: Sequence[Outbound], at: datetime) -> None:
@@ -39,10 +54,12 @@ def leave_unsaid(session: Session, contact_id: str, because: str, at: datetime) 
         .returning(Contact.id)
     ).all()
     if skipped:
-        forget_request(session, select(Contact.id).where(Contact.id == contact_id), at)
+        forget_words(session, select(Contact.id).where(Contact.id == contact_id), at)
 
 
-def forget_request(session: Session, contacts: Select[str], at: datetime) -> None:
-    """A request for consent that was written in these contacts, and that nobody got, was not made."""
+def forget_words(session: Session, contacts: Select[str], at: datetime) -> None:
+    """A request for consent that was written in these contacts, and that nobody got, was not made; words that no notice called to wait in no chat."""
+    called = (Outbound.contact_id.in_(contacts), Outbound.channel == Channel.WEB)
+    session.execute(update(Outbound).where(*called).values(state=OutboundState.CANCELLED))
     made = (Inbound.contact_id.in_(contacts), Inbound.trigger == ASK_CONSENT, Inbound.state == InboundState.SAID)
     session.execute(update(Inbound).where(*made).values(trigger=ASKED_FORMERLY, state=InboundState.HANDLED, handled_at=at))

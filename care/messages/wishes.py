@@ -1,4 +1,5 @@
-"""Clear wishes to get no more messages, and that the number is somebody else's, in the patients' own words: by the patterns of `wishes.yaml`."""
+"""Clear wishes to get no more messages, that the number is somebody else's, or that others read the phone, in the patients' own words: by the patterns of
+`wishes.yaml`."""
 
 from __future__ import annotations
 
@@ -15,15 +16,18 @@ _REFUSAL = re.compile(r"^\s*(?:no+|nope|不)\s*[,\uff0c]", re.IGNORECASE)
 _CHINESE = re.compile(r"(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])")
 _LONGEST = 20
 """Words of a clause in which a wish is looked for; of Chinese, half as many as characters. A longer one is left to the dialogue."""
-_MORE = 2
+_MORE, _MORE_BESIDE_SHARING = 2, 4
+"""So many words beside it are something more to read; who shares the phone is named beside that it is shared."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a message says of the service: that it is to stop, or (`wrong_number`) that it writes to somebody else; `more`: and something beside that."""
+    """What a message says of the service: that it is to stop, (`wrong_number`) that it writes to somebody else, or (`shared_phone`) that others read what it
+    writes; `more`: and something beside that."""
 
     wrong_number: bool
     more: bool
+    shared_phone: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class _Wishes:
     stop_within: re.Pattern[str]
     number_whole: re.Pattern[str]
     number_within: re.Pattern[str]
+    shared_within: re.Pattern[str]
     unless_before: re.Pattern[str]
     asks: re.Pattern[str]
     requests: re.Pattern[str]
@@ -47,7 +52,8 @@ class _Wishes:
 
 
 def said_in(text: str, plain: str) -> Said | None:
-    """Whether the text (`plain`: its words as the rules read it) says that the number is wrong or, in any of the three languages, that messages are to stop.
+    """Whether the text (`plain`: its words as the rules read it) says, in any of the three languages, that the number is wrong, that messages are to stop or,
+    where it says neither, that others read the phone.
 
     Never raises.
     """
@@ -63,9 +69,17 @@ def said_in(text: str, plain: str) -> Said | None:
     numbers = [_found(known.number_within, clause) for clause in clauses]
     stops = [_found(known.stop_within, clause) for clause in clauses]
     if not any(numbers) and not any(stops):
-        return None
+        return _shared(clauses)
     left = [_left(clause.text, number, stop) for clause, number, stop in zip(clauses, numbers, stops, strict=True)]
     return Said(wrong_number=any(numbers), more=sum(left) >= _MORE)
+
+
+def _shared(clauses: list[_Clause]) -> Said | None:
+    found = [_found(_wishes().shared_within, clause) for clause in clauses]
+    if not any(found):
+        return None
+    left = [_left(clause.text, match) for clause, match in zip(clauses, found, strict=True)]
+    return Said(wrong_number=False, more=sum(left) > _MORE_BESIDE_SHARING, shared_phone=True)
 
 
 def _clauses(text: str) -> list[_Clause]:
@@ -108,6 +122,7 @@ def _wishes() -> _Wishes:
         stop_within=read.compiled(*read.stop_within),
         number_whole=read.compiled(*read.number_whole, alone=True),
         number_within=read.compiled(*read.number_within),
+        shared_within=read.compiled(*read.shared_within),
         unless_before=read.compiled(*read.unless_before),
         asks=read.compiled(read.asks),
         requests=read.compiled(read.requests),

@@ -1,4 +1,5 @@
-"""What a person writes down for a patient: a wish to get no more messages, said by another way, and the number that was checked to be the patient's."""
+"""What a person writes down for a patient: a wish to get no more messages, said by another way, the number that was checked to be the patient's, and whether
+others read the phone."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from sqlalchemy.orm import Session
 from care.acuity import Acuity
 from care.audit import record
 from care.escalations.service import Cause, raise_escalation
+from care.messages.conversation import lock_conversations
+from care.messages.outbox import hide_waiting
 from care.messages.unsaid import ASK_CONSENT, ASKED_FORMERLY
 from care.patients.consent import BY_STAFF, NUMBER_CHECKED, ConsentStatus, consent_history, consent_status, number_in_doubt, record_consent
 from care.patients.model import OptOut
@@ -45,6 +48,17 @@ def set_phone(session: Session, patient: Patient, phone: str, *, actor: str, at:
         _begin_anew(session, patient, in_doubt=in_doubt, actor=actor, at=at)
     record(session, actor=actor, action="phone_changed" if other else "phone_confirmed", subject=patient.id, at=at)
     return consent_status(session, patient.id)
+
+
+def set_phone_use(session: Session, patient: Patient, *, shared: bool, actor: str, at: datetime) -> None:
+    """Keeps whether others read the patient's phone. To a shared one nothing of the patient's health is sent from now on, nor what waits to be sent."""
+    if patient.shared_phone == shared:
+        return
+    lock_conversations(session, [patient.id])
+    patient.shared_phone = shared
+    if shared:
+        hide_waiting(session, patient, at)
+    record(session, actor=actor, action="phone_shared" if shared else "phone_not_shared", subject=patient.id, at=at)
 
 
 def _begin_anew(session: Session, patient: Patient, *, in_doubt: bool, actor: str, at: datetime) -> None:

@@ -75,6 +75,14 @@ class CheckedPhone(BaseModel):
     phone: Phone
 
 
+class PhoneUse(BaseModel):
+    """Who reads the patient's phone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shared: bool = Field(description="Others read it as well: messages say no more than that one waits in the web chat.")
+
+
 class NewPatient(BaseModel):
     """A patient and the date that follow-up counts from (the discharge)."""
 
@@ -88,6 +96,7 @@ class NewPatient(BaseModel):
     state: State | None = Field(None, description="Two letters of a US state, whose quiet hours then hold as well.")
     carrier: str | None = Field(None, pattern="^[a-z0-9_-]{1,24}$", description="The carrier of the number, where it is known and has a pace of its own.")
     language: str = Field("en", pattern="^(en|es|zh)$")
+    shared_phone: bool = Field(False, description="Others read the phone as well: messages say no more than that one waits in the web chat.")
     sex: str | None = Field(None, pattern="^(female|male|other)$")
     anchor: date = Field(description="The discharge or visit; day 0 of the protocol.")
 

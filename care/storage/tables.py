@@ -34,7 +34,8 @@ class InboundState(StrEnum):
 
 
 class OutboundState(StrEnum):
-    """pending -> sending -> accepted -> sent -> delivered | undelivered | failed; sending -> unknown -> reconciled; pending | unknown -> cancelled."""
+    """pending -> sending -> accepted -> sent -> delivered | undelivered | failed; sending -> unknown -> reconciled; pending | unknown -> cancelled.
+    In the web chat: accepted -> cancelled."""
 
     PENDING = "pending"
     SENDING = "sending"
@@ -91,7 +92,8 @@ class Role(StrEnum):
 
 
 class Patient(Base):
-    """A person who is followed up. `phone_index` finds the encrypted number; `number_problem` is Twilio's code for a number that takes no SMS."""
+    """A person who is followed up. `phone_index` finds the encrypted number; `number_problem` is Twilio's code for a number that takes no SMS;
+    `shared_phone`: others read it as well."""
 
     __tablename__ = "patients"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
@@ -106,6 +108,7 @@ class Patient(Base):
     state: Mapped[str | None] = mapped_column(String(2))
     carrier: Mapped[str | None] = mapped_column(String(24))
     number_problem: Mapped[int | None]
+    shared_phone: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime]
 
 
@@ -138,7 +141,8 @@ class Campaign(Base):
 
 
 class Enrollment(Base):
-    """One patient in one campaign, from an anchor date (the discharge)."""
+    """One patient in one campaign, from an anchor date (the discharge). `no_answer` and `ends_on` are of its `protocol_version`; null:
+    enrolled before they were kept."""
 
     __tablename__ = "enrollments"
     __table_args__ = (UniqueConstraint("campaign_id", "patient_id"),)
@@ -147,6 +151,8 @@ class Enrollment(Base):
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
     anchor: Mapped[date]
     protocol_version: Mapped[str] = mapped_column(String(32), default="")
+    no_answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    ends_on: Mapped[date | None]
     state: Mapped[EnrollmentState] = mapped_column(stored(EnrollmentState), default=EnrollmentState.ACTIVE)
     ended_because: Mapped[str | None] = mapped_column(String(32))
     ended_at: Mapped[datetime | None]
@@ -373,7 +379,7 @@ class ChatLink(Base):
 
     __tablename__ = "chat_links"
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"))
+    patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
     expires_at: Mapped[datetime]
     failures: Mapped[int] = mapped_column(default=0)
     used_at: Mapped[datetime | None]

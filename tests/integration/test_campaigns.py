@@ -107,6 +107,34 @@ def test_amending_moves_patients_in_flight_or_leaves_them_as_was_chosen(clock: M
     assert "check_in-9" in {row.step for row in rows(Contact) if row.patient_id != patient}
 
 
+@pytest.mark.parametrize("move", [True, False])
+def test_the_ladder_and_the_last_day_are_of_the_version_that_a_patient_runs(clock: ManualClock, monkeypatch: pytest.MonkeyPatch, move: bool) -> None:
+    add_patient(1)
+    protocol = knowledge().protocols["knee_replacement"]
+    ladder, stop = protocol.no_answer, protocol.stop
+    newer = {
+        "version": "next",
+        "no_answer": ladder.model_copy(update={"reminder_after_hours": ladder.reminder_after_hours + 1}),
+        "stop": stop.model_copy(update={"day": stop.day + 1}),
+    }
+    monkeypatch.setitem(knowledge().protocols, "knee_replacement", protocol.model_copy(update=newer))
+    change(operation.amend, move_patients=move)
+    reanchor("ref-1", date(2026, 3, 1) + timedelta(days=1))
+    reanchor("ref-1", date(2026, 3, 1))
+    with transaction() as session:
+        tick(session, NOON)
+    started = [row for row in rows(Contact) if row.state is ContactState.STARTED]
+    assert [row.next_at for row in started] == [NOON + timedelta(hours=ladder.reminder_after_hours + move)]
+    with transaction() as session:
+        session.execute(update(Contact).values(state=ContactState.COMPLETED, next_at=None))
+    last = NOON.replace(month=3, day=1) + timedelta(days=stop.day)
+    closed = []
+    for after in (0, 1, 2):
+        with transaction() as session:
+            closed.append(operation.complete(session, last + timedelta(days=after)))
+    assert closed == ([0, 0, 1] if move else [0, 1, 0])
+
+
 def test_who_is_enrolled_before_an_amendment_is_counted_by_the_version_that_was_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     add_patient(1)
     _next_version(monkeypatch)

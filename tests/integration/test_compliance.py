@@ -42,7 +42,7 @@ def test_the_first_message_says_all_that_it_must(key: str, language: str) -> Non
     assert segments(fold(text)).segments <= 2
     assert settings().emergency_number in text
     assert {"STOP", "HELP"} <= set(re.findall(r"[A-Z]{4}", text))
-    automated = {"en": ["automated", "not watched round the clock"], "es": ["automatico", "no se vigilan todo el dia"], "zh": ["自动服务", "并非全天有人查看"]}[
+    automated = {"en": ["automated", "not watched round the clock"], "es": ["automático", "no se vigilan todo el día"], "zh": ["自动服务", "并非全天有人查看"]}[
         language
     ]
     assert all(words in text for words in automated)
@@ -71,14 +71,15 @@ def test_nothing_of_the_patients_health_is_said_before_consent(key: str, languag
 @pytest.mark.usefixtures("database")
 def test_consent_is_kept_with_words_channel_time_and_source(clock: ManualClock) -> None:
     patient = add_patient(consent=False)
-    for number, words in enumerate(["START", "please stop texting me"]):
+    for number, words in enumerate(["STOP", "START", "please stop texting me"]):
         with transaction() as session:
             accept(session, Incoming(Channel.SMS, f"SM{number}", words, NOON + timedelta(minutes=number), patient_id=patient))
     with transaction() as session:
         kept = [(row.granted, row.channel, row.words, row.source, row.at) for row in session.scalars(select(Consent).order_by(Consent.id))]
     assert kept == [
-        (True, "sms", "START", "keyword", NOON),
-        (False, "sms", "please stop texting me", "keyword", NOON + timedelta(minutes=1)),
+        (False, "sms", "STOP", "keyword", NOON),
+        (True, "sms", "START", "keyword", NOON + timedelta(minutes=1)),
+        (False, "sms", "please stop texting me", "keyword", NOON + timedelta(minutes=2)),
     ]
 
 

@@ -112,7 +112,7 @@ def test_a_campaign_is_run_from_the_command_line(tmp_path: Path) -> None:
     moved = (visit + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")
     assert "local time" in _cli("appointment", "Knees", "--reference", "r1", "--at", moved, "--instead-of", visit.strftime("%Y-%m-%dT%H:%M"))
     assert "cancelled" in _cli("cancel-appointment", "Knees", "--reference", "r1", "--at", moved)
-    assert "1 enrollments" in _cli("end", "Knees", "--reference", "r1", "--because", "death")
+    assert "1 enrollment of the patient" in _cli("end", "Knees", "--reference", "r1", "--because", "death")
     with pytest.raises(CommandFailed, match=r"ended|stopped"):
         _cli("end", "Knees", "--reference", "r1", "--because", "death")
     with pytest.raises(CommandFailed, match="runs already"):

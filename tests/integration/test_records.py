@@ -26,6 +26,7 @@ from care.keys import ensure_keys, key_file, keys
 from care.knowledge.model import StepKind
 from care.messages.acceptance import accept
 from care.messages.inbox import Incoming
+from care.messages.sending import Sender
 from care.patients.consent import consent_status
 from care.patients.corrections import opt_out, set_phone
 from care.patients.model import OptOut, Way
@@ -37,7 +38,7 @@ from care.storage.engine import reading, transaction
 from care.storage.tables import AuditEntry, Channel, Consent, Contact, Enrollment, Escalation, Inbound, Outbound, OutboundState, Patient, Role
 from care.users import add_user
 from tests.conftest import NOON, add_patient
-from tests.integration.parties import Echo, rows, runner
+from tests.integration.parties import Echo, Phone, rows, runner
 from web.app import create_app
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -183,6 +184,9 @@ def test_a_number_in_doubt_is_freed_by_a_person_alone(act: Callable[..., int], d
     with reading() as session:
         assert consent_status(session, patient) == "unknown"
     write(patient, "START", 3)
+    assert rows(Outbound)[-1].key == "consent_request", "a START that answers nothing is asked what it agrees to"
+    Sender(Phone(), clock).run(patient)
+    write(patient, "START", 4)
     with reading() as session:
         assert consent_status(session, patient) == "granted"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from care.messages.keywords import Keyword, keyword
+from care.messages.keywords import Keyword, KeywordHit, keyword
 
 STOPS = [
     "Please remove me from all future messages", "I want these messages to stop", "make these texts stop", "please cancel my text messages", "Stop bothering me",
@@ -89,6 +89,29 @@ OTHERS = [
     "me dieron la medicina equivocada", "护士给我打错了针", "我吃错药了", "药打错了吗", "我不是很疼", "这不是我的药", "血压的数字写错了", "我不认识这个药",
 ]  # fmt: skip
 
+LANGUAGES = {
+    "en": [
+        "English", "English please", "in english, please", "Can you text me in English?", "ingles", "inglés por favor", "en inglés", "英文", "请用英文", "说英语",
+        "I need English", "english is better", "do you speak english?", "can we switch to English",
+    ],
+    "es": [
+        "español", "Español!", "espanol", "Spanish", "SPANISH PLEASE", "español por favor", "in spanish please", "habla español?", "¿Hablan español?", "en español",
+        "En Español, por favor.", "¿Me puede escribir en español?", "hola, español por favor gracias", "prefiero español", "solo español", "solo hablo español",
+        "I speak Spanish", "do you speak Spanish", "hablo castellano", "mensajes en español", "se habla español?", "请说西班牙语", "can I text in spanish?",
+    ],
+    "zh": [
+        "中文", "中文。", "简体中文", "简体", "繁體中文", "中文 please", "说中文", "请说中文", "请用中文", "請用中文", "可以说中文吗？", "能用中文吗", "我要中文", "我想用中文", "中文，谢谢",
+        "请改成中文", "切換到中文", "普通话", "chinese", "Chinese please", "in Mandarin please", "你会说中文吗", "中文版", "汉语",
+    ],
+}  # fmt: skip
+NO_WISH_FOR_A_LANGUAGE = [
+    "my english is bad but my chest hurts", "I don't speak english", "no speak english", "no hablo inglés", "no entiendo inglés", "sorry for my english", "not spanish",
+    "I do not want english", "no english", "my spanish nurse called", "the doctor only speaks chinese", "I speak english and spanish", "inglés o español?",
+    "yes, spanish", "sí, en español", "español me duele el pecho", "me duele, en español por favor", "english muffin for breakfast", "I ate chinese last night",
+    "I took spanish fly", "mi hija habla inglés", "necesito un intérprete de español", "does anyone there speak spanish", "我不会英文", "不要中文", "我看不懂英文", "我要中文医生",
+    "说中文胸口疼", "我女儿会说英语", "中文我胸口疼", "please can you text me", "请说", "language", "habla por favor", "",
+]  # fmt: skip
+
 
 @pytest.mark.parametrize("text", STOPS)
 def test_a_wish_to_stop_is_obeyed(text: str) -> None:
@@ -106,6 +129,16 @@ def test_that_the_number_is_somebody_elses_is_understood(text: str) -> None:
 
 @pytest.mark.parametrize("text", OTHERS)
 def test_other_words_are_left_to_the_dialogue(text: str) -> None:
+    assert keyword(text) is None
+
+
+@pytest.mark.parametrize(("text", "language"), [(text, code) for code, texts in LANGUAGES.items() for text in texts])
+def test_a_wish_for_a_language_is_obeyed(text: str, language: str) -> None:
+    assert keyword(text) == KeywordHit(Keyword.LANGUAGE, language=language)
+
+
+@pytest.mark.parametrize("text", NO_WISH_FOR_A_LANGUAGE)
+def test_a_language_that_is_only_spoken_of_is_left_to_the_dialogue(text: str) -> None:
     assert keyword(text) is None
 
 

@@ -127,6 +127,7 @@ def test_a_question_fits_in_two_segments_in_each_language(question: Question) ->
 @pytest.mark.parametrize("question", KNOWN.questions.values(), ids=named)
 def test_every_button_and_every_word_of_a_choice_is_read_as_meant(question: Question) -> None:
     for button in question.buttons:
+        assert set(button.label) == {"en", "es", "zh"} or re.fullmatch(r"[\d-]+", button.label["en"])
         assert is_skip(button.text) or read_answer(question, button.text) is not None
     for choice in question.choices:
         for word in choice.words + choice.alone:

@@ -24,6 +24,7 @@ from care.knowledge.model import StopEvent
 from care.sessions import csrf_token
 from care.storage.engine import reading, transaction
 from care.storage.tables import Campaign, CampaignState
+from care.texts import counted
 from web.console.page import Lead, genuine, pages, programme_lead
 
 router = APIRouter(prefix="/console/campaigns", include_in_schema=False)
@@ -114,14 +115,14 @@ def change(campaign_id: str, lead: Lead, how: Annotated[Change, Form()]) -> Resp
         campaign = _campaign(session, campaign_id)
         match how:
             case Change.PAUSE:
-                done = f"{operation.pause(session, campaign, actor, now)} contacts are held"
+                done = counted(operation.pause(session, campaign, actor, now), "contact is held", "contacts are held")
             case Change.RESUME:
-                done = f"{operation.resume(session, campaign, actor, now)} contacts go on"
+                done = counted(operation.resume(session, campaign, actor, now), "contact goes on", "contacts go on")
             case Change.STOP:
-                done = f"follow-up of {operation.stop(session, campaign, actor, now)} patients ended"
+                done = f"follow-up of {counted(operation.stop(session, campaign, actor, now), 'patient', 'patients')} ended"
             case Change.AMEND_KEEP | Change.AMEND_MOVE:
                 amended = operation.amend(session, campaign, actor, now, move_patients=how is Change.AMEND_MOVE)
-                done = f"runs version {amended.version}: {amended.moved} patients moved to it, {amended.kept} keep theirs"
+                done = f"runs version {amended.version}: {counted(amended.moved, 'patient', 'patients')} moved to it, {amended.kept} left with theirs"
     return _to(campaign_id, done)
 
 
@@ -131,7 +132,7 @@ def move(campaign_id: str, lead: Lead, reference: Annotated[str, Form(max_length
     with transaction() as session:
         enrollment = operation.enrollment_of(session, _campaign(session, campaign_id), reference.strip())
         planned = operation.reanchor(session, enrollment, anchor, f"user:{lead.id}", service_clock().now())
-    return _to(campaign_id, f"{reference}: {planned} contacts are planned from {anchor}")
+    return _to(campaign_id, f"{reference}: {counted(planned, 'contact is', 'contacts are')} planned from {anchor}")
 
 
 @router.post("/{campaign_id}/end", dependencies=[Depends(genuine)])
@@ -175,7 +176,7 @@ def enroll_roster(campaign_id: str, lead: Lead, text: Annotated[str, Form(max_le
         raise CampaignInvalid(str(error)) from error
     enrolled = take_in(campaign_id, roster, service_clock().now(), skip_bad=True, actor=f"user:{lead.id}")
     left_out = f"; left out: {', '.join(f'line {row.line} ({row.field})' for row in roster.bad[:_SHOWN])}" if roster.bad else ""
-    return _to(campaign_id, f"{enrolled} {'patient' if enrolled == 1 else 'patients'} enrolled{left_out}")
+    return _to(campaign_id, f"{counted(enrolled, 'patient', 'patients')} enrolled{left_out}")
 
 
 def _campaign(session: Session, campaign_id: str) -> Campaign:

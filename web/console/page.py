@@ -21,7 +21,7 @@ from care.patients.record import PatientNotFound
 from care.sessions import csrf_token, session_subject, touch
 from care.storage.engine import reading, transaction
 from care.storage.tables import Role, SessionKind, User
-from care.texts import language_name
+from care.texts import counted, language_name
 
 COOKIE = "aftercare_console"
 HOME = "/console"
@@ -99,6 +99,7 @@ def _span(left: timedelta) -> str:
 
 pages.env.filters["span"] = _span
 pages.env.filters["language"] = language_name
+pages.env.filters["counted"] = counted
 
 
 PROBLEMS: dict[type[Exception], int] = {

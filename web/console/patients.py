@@ -19,7 +19,7 @@ from care.campaigns.service import CampaignNotFound
 from care.clock import service_clock
 from care.escalations.board import open_cases, resolved_cases
 from care.patients.consent import consent_history, consent_status, number_in_doubt
-from care.patients.corrections import opt_out, set_phone
+from care.patients.corrections import opt_out, set_phone, set_phone_use
 from care.patients.model import OptOut, Phone, Place, State, Way, Zone
 from care.patients.record import find_patient, patient_with
 from care.sessions import csrf_token
@@ -85,6 +85,14 @@ def correct_phone(user: Coordinator, reference: Annotated[str, Form()], phone: A
     """The number that a person checked to be the patient's."""
     with transaction() as session:
         set_phone(session, find_patient(session, reference), phone, actor=f"user:{user.id}", at=service_clock().now())
+    return _back(reference)
+
+
+@router.post("/phone-use", dependencies=[Depends(genuine)])
+def say_who_reads(user: Coordinator, reference: Reference, shared: Annotated[bool, Form()]) -> Response:
+    """Whether others read the patient's phone."""
+    with transaction() as session:
+        set_phone_use(session, find_patient(session, reference), shared=shared, actor=f"user:{user.id}", at=service_clock().now())
     return _back(reference)
 
 

@@ -18,7 +18,7 @@ from care.patients.consent import consent_status
 from care.sessions import close_session, csrf_token, open_session
 from care.settings import settings
 from care.storage.engine import reading, transaction
-from care.storage.tables import Channel, Conversation, SessionKind, User
+from care.storage.tables import Conversation, SessionKind, User
 from care.users import check_password
 from web.bell import ring_sender
 from web.console.page import COOKIE, HOME, Coordinator, Watcher, genuine, pages, safe_next, some_words, taken, written
@@ -152,8 +152,7 @@ def reply(escalation_id: int, user: Coordinator, text: ReplyText) -> Response:
         answer(session, escalation_id, user.id, now)
         channel = session.get_one(Conversation, patient_id).channel
         write(session, patient_id, channel, [OutboundText(text, key="person", author=f"user:{user.id}")], now)
-    if channel is Channel.SMS:
-        ring_sender(patient_id)
+    ring_sender(patient_id)
     return _back(escalation_id)
 
 

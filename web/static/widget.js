@@ -43,7 +43,7 @@
   }
 
   function needLink() {
-    chat.replaceChildren(make("p", { class: "status" }, "Please open the chat with the link that we sent to your phone."));
+    chat.replaceChildren(make("p", { class: "status" }, "Please open the chat with the link that we sent to your phone. For a new link, text CHAT to the number that wrote to you."));
   }
 
   function addLine(line, pending) {
@@ -104,7 +104,10 @@
       if (line.cursor !== undefined) cursor = Math.max(cursor, line.cursor);
       else addLine(line);
     });
-    socket.addEventListener("close", () => setTimeout(listen, 2000));
+    socket.addEventListener("close", (event) => {
+      if (event.code === 4401) { closed = true; needLink(); return; }
+      setTimeout(listen, 2000);
+    });
   }
 
   async function start() {
