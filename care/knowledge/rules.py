@@ -11,7 +11,7 @@ from care.knowledge.patterns import Index, Pattern, PatternInvalid, Phrase, Phra
 
 SCOPES = (
     "denial", "denial_all", "denial_near", "not_denial", "reach_ends", "begins_new", "denial_after", "not_denial_after",
-    "another", "another_all", "relatives", "not_another", "past", "over_since", "not_past", "recent",
+    "another", "another_all", "relatives", "not_another", "past", "past_item", "over_since", "not_past", "recent",
     "supposed", "supposed_all", "not_supposed", "supposed_ends", "asks", "tells", "reported", "expected", "unexpected", "idioms", "compounds",
 )  # fmt: skip
 """The lists of scope.yaml."""

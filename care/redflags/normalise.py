@@ -16,7 +16,7 @@ from care.knowledge import knowledge
 from care.numbers import NUMBER_WORDS
 from care.redflags.values import MEASURED_WORDS
 
-_LOOKALIKES = str.maketrans("авсеԁһіјкӏмнорԛгѕтуԝхαεικνορτυχβγηωςıɑɡ", "abcedhijklmhopqrstywxaeikvoptuxbynwciag")
+_LOOKALIKES = str.maketrans("авсеԁһіјкӏмнорԛгѕтуԝхαεικνορτυχβγηωςıɑɡłøđ", "abcedhijklmhopqrstywxaeikvoptuxbynwciaglod")
 _LEET = str.maketrans("013457@$!", "oieastasi")
 _INVISIBLE = {"Cf", "Cc", "Cs", "Co", "Cn"}
 _CLAUSE = re.compile(r"[!?;\n\r\u3002]+|\.{2,}|\u2026|\.(?=\D|$)(?!com\b)|\b(?:but|however|except|although|though|pero|aunque)\b")
@@ -141,9 +141,12 @@ def _mended(token: str) -> tuple[str, ...]:
         squeezed = sorted((each for each in (_REPEATED.sub(r"\1\1", word), _REPEATED.sub(r"\1", word)) if _known(each)), key=frequency, reverse=True)
         return tuple(squeezed) or _mended(_REPEATED.sub(r"\1", word))
     if _known(word):
-        return (word, *(near for near in _near_words(word) if frequency(near) >= _LIKELIER * frequency(word)))[:_MOST_READINGS]
+        many = frequency(word[:-1]) if word.endswith("s") else 0  # "childrens" is as right as "children"
+        near = (each for each in _near_words(word) if frequency(each) >= _LIKELIER * max(frequency(word), many if each != word[:-1] else 0))
+        return (word, *near)[:_MOST_READINGS]
     if word.endswith("in") and _known(word + "g"):
-        return (word + "g", *_run_on(word))
+        two_words = frequency(word[:-2]) >= _LIKELIER * frequency(word + "g")  # "bloodin my stool"; but "a heatin pad"
+        return (word + "g", *(run for run in _run_on(word) if two_words or not run.endswith(" in")))
     if _grown(word):
         return (word, *_near_words(word)[: _MOST_READINGS - 2], *_run_on(word))
     return ((*_near_words(word)[: _MOST_READINGS - 1], *_run_on(word)) or (word,))[:_MOST_READINGS]
@@ -331,9 +334,11 @@ def _emoji() -> dict[int, str]:
 
 @cache
 def _vocabulary() -> frozenset[str]:
-    """Words that are right as they stand."""
-    words = {word for symptom in knowledge().symptoms.values() for synonym in symptom.synonyms for word in re.findall(r"[a-z]{4,}", synonym)}
-    return _rule_words() | words
+    """Words that are right as they stand: those of rules and symptoms, and the names of medicines."""
+    known = knowledge()
+    phrases = [synonym for symptom in known.symptoms.values() for synonym in symptom.synonyms]
+    phrases += [name.lower() for medicine in known.medicines.values() for name in (medicine.name, *medicine.brands, *medicine.synonyms)]
+    return _rule_words() | {word for phrase in phrases for word in re.findall(r"[a-z]{4,}", phrase)}
 
 
 @cache

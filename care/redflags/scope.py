@@ -208,12 +208,14 @@ def _speaks_of_self(clause: Clause, place: int) -> bool:
 
 
 def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
-    recent = found.get("recent", [])
+    yield from (Scope(Aside.PAST, (start, end), start, end) for start, end in found.get("past_item", []))
+    over = found.get("over_since", [])
+    recent = _outside(over, found.get("recent", []))
     borders = set(_new_statements(clause, found))
-    for start, end in found.get("over_since", []):
+    for start, end in over:
         if start in borders and not recent and _tells_of_what_was(clause.words[:start]):
             yield Scope(Aside.PAST, (start, end), 0, start)
-    if found.get("not_past", []):
+    if _outside(over, found.get("not_past", [])):
         return
     for start, end in _longest(found.get("past", [])):
         first, last = _statement(clause, found, start)
@@ -227,6 +229,11 @@ def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Sc
             first = _statement(clause, found, first - 1)[0]
         if not any(first <= place < last for place, _ in recent):
             yield Scope(Aside.PAST, (start, end), first, last)
+
+
+def _outside(wholes: list[Span], spans: list[Span]) -> list[Span]:
+    """The spans that are no part of one of `wholes`: "ever since" in "quiet ever since" tells of nothing that goes on."""
+    return [(start, end) for start, end in spans if not any(first <= start and end <= last for first, last in wholes)]
 
 
 def _tells_of_what_was(words: tuple[str, ...]) -> bool:

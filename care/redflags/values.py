@@ -109,7 +109,8 @@ _HOURS, _DAYS = (
 _POUND, _KILO = frozenset(["lb", "lbs", "pound", "pounds", "libras"]), frozenset(["kg", "kgs", "kilo", "kilos", "kilogram", "kilograms"])
 _FAHRENHEIT, _CELSIUS = frozenset({"f", "fahrenheit"}), frozenset({"c", "celsius", "centigrade", "grados"})
 _TIMES = (
-    frozenset(["am", "pm", "oclock", "mg", "ml", "mcg", "minutes", "min", "mins", "minute", "weeks", "week", "months", "years", "units", "pads"])
+    frozenset(["metres", "meters", "km", "kilometres", "miles", "yards", "calories", "kcal", "teens"])
+    | frozenset(["am", "pm", "oclock", "mg", "ml", "mcg", "minutes", "min", "mins", "minute", "weeks", "week", "months", "years", "units", "pads"])
     | _HOURS
     | _DAYS
 )
@@ -200,7 +201,7 @@ def _meant(words: tuple[str, ...], value: float, start: int, end: int, about: se
     if first in _HOURS | _DAYS:
         if last not in _EACH:
             yield "hours" if first in _HOURS else "days", value
-    elif last in _KINDS or words[start] == "twice":
+    elif last in _KINDS or words[start] == "twice" or _counts_times(words, end):
         return
     elif first in _POUND | _KILO:
         if about & _GAIN_WORDS:
@@ -213,6 +214,15 @@ def _meant(words: tuple[str, ...], value: float, start: int, end: int, about: se
         yield from _measured(words, value, start, end, first, about)
 
 
+def _counts_times(words: tuple[str, ...], end: int) -> bool:
+    """ "checked it 40 times a day"; but "180 three times", and "40 times a minute"."""
+    return (
+        words[end : end + 1] == ("times",)
+        and words[end + 1 : end + 2] in (("a",), ("each",), ("per",))
+        and words[end + 2 : end + 3] not in (("minute",), ("min",))
+    )
+
+
 def _about(words: tuple[str, ...], value: float, start: int, end: int) -> set[str]:
     """The words that speak of the number: those around it up to the next ones, without those that lead to the next where this one has its own kind."""
     before, following = _beside(words[max(0, start - _REACH) : start][::-1]), _beside(words[end : end + _REACH])
@@ -221,8 +231,11 @@ def _about(words: tuple[str, ...], value: float, start: int, end: int) -> set[st
         before.add("hr")
     if value <= _FASTEST_BREATHS and any(word in _OF_BREATHS and then == "rate" for word, then in itertools.pairwise(words[max(0, start - _REACH) : start])):
         before -= {"rate"}
+    own = _kind_before(words, start, 0)
+    if own and own.isdisjoint(_SUGAR_WORDS):
+        following -= _SUGAR_WORDS
     following_at = next((at for at in range(end, min(len(words), end + _REACH + 1)) if words[at][0].isdigit()), None)
-    if following_at is not None and _TIMES.isdisjoint(words[following_at + 1 : following_at + 2]) and ("hr" in before or _kind_before(words, start, 0)):
+    if following_at is not None and _TIMES.isdisjoint(words[following_at + 1 : following_at + 2]) and ("hr" in before or own):
         following -= _kind_before(words, following_at, end)
     return before | following
 
@@ -246,16 +259,24 @@ def _is_pain(words: tuple[str, ...], value: float, start: int, end: int) -> bool
         return False
     if words[end : end + 1] in (("out",), ("of",), ("over",), ("de",)) and {"10", "ten", "diez"} & set(words[end + 1 : end + 3]):
         return True
-    return bool({"pain", "dolor", "hurts", "ache"} & set(words[max(0, start - 3) : start])) and words[end : end + 1] not in (("weeks",), ("times",))
+    return (
+        bool({"pain", "dolor", "hurts", "ache"} & set(words[max(0, start - 3) : start]))
+        and words[end : end + 1] != ("times",)
+        and _TIMES.isdisjoint(words[end : end + 1])
+    )
 
 
 def _measured(words: tuple[str, ...], value: float, start: int, end: int, first: str, about: set[str]) -> Iterator[tuple[str, float]]:
-    sugar = bool(about & _SUGAR_WORDS) or first in {"mmol", "mgdl"}
+    cents = len(words[start].partition(".")[2]) > 1
+    unread = value > _HIGHEST_MMOL and first != "mgdl" and (cents or _of_no_meter(words, value, start))
+    sugar = (bool(about & _SUGAR_WORDS) or first in {"mmol", "mgdl"}) and not unread
     degrees = first in _FAHRENHEIT | _CELSIUS or first in {"degrees", "deg", "degree"}
     if first in _FAHRENHEIT or (not sugar and 95 <= value <= 110 and (about & _FEVER_WORDS or degrees or _decimal(words[start], value))):
         yield "temperature", round((value - 32) / 1.8, 2)
     elif (
-        not sugar and 34 <= value <= 43 and (degrees or about & _FEVER_WORDS or (_decimal(words[start], value) and value >= 37 and not about & _PRESSURE_WORDS))
+        not sugar
+        and 34 <= value <= 43
+        and (degrees or about & _FEVER_WORDS or (_decimal(words[start], value) and value >= 37 and not cents and not about & _PRESSURE_WORDS))
     ):
         yield "temperature", value
     if about & _KETONES and value <= 15:
@@ -273,7 +294,7 @@ def _measured(words: tuple[str, ...], value: float, start: int, end: int, first:
         yield "inr", value
     if about & {"potassium", "potasio"} and value <= 12:
         yield "potassium", value
-    if 200 <= value <= 900 and first in _NOTHING_ELSE and not about & (_PRESSURE_WORDS | _WEIGHT_WORDS):
+    if 200 <= value <= 900 and first in _NOTHING_ELSE and not about & (_PRESSURE_WORDS | _WEIGHT_WORDS) and not _of_the_clock(words, start):
         yield "big_number", value
     if (
         (about & _PULSE_WORDS or (110 <= value <= 220 and first in _THEN and not _BEATING.isdisjoint(words)))
@@ -283,6 +304,23 @@ def _measured(words: tuple[str, ...], value: float, start: int, end: int, first:
         yield "pulse", value
     if about & _PRESSURE_WORDS and 60 <= value <= 280 and words[end : end + 1] != ("over",) and (start == 0 or words[start - 1] not in {"over", "sobre"}):
         yield "top", value
+
+
+def _of_the_clock(words: tuple[str, ...], start: int) -> bool:
+    """ "at 0630", "my snack at 430"; but "it is at 430"."""
+    if words[start].startswith("0"):
+        return True
+    return start > 0 and words[start - 1] == "at" and _HOLDS_A_VALUE.isdisjoint(words[max(0, start - 2) : start - 1])
+
+
+_HOLDS_A_VALUE = frozenset(
+    ["is", "its", "was", "still", "now", "up", "sitting", "stuck", "already", "me", "im", "am", "hes", "shes", "again", "back", "and", "running"]
+)
+
+
+def _of_no_meter(words: tuple[str, ...], value: float, start: int) -> bool:
+    """Whether it has a fraction and no word for sugar before it: above 33.3 mmol/L a meter counts mg/dL, without one."""
+    return _decimal(words[start], value) and _kind_before(words, start, 0).isdisjoint(_SUGAR_WORDS)
 
 
 def _decimal(word: str, value: float) -> bool:
