@@ -8,10 +8,12 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from care.acuity import Acuity
 from care.audit import record
+from care.escalations.service import Cause, raise_once
 from care.keys import keys
 from care.settings import settings
 from care.storage.tables import ChatLink, Patient, SessionKind, WebSession
@@ -24,13 +26,16 @@ UNASKED_LINK_LIFE = timedelta(hours=24)
 """Of a link that the patient did not ask for, and may find hours later."""
 _TOKEN_BYTES = 16
 """Of a link: 128 bits cannot be guessed, and leave room in an SMS of one segment."""
-_IN_USE = timedelta(minutes=10)
+_ONLINE = timedelta(seconds=45)
+"""So long a chat counts as open after its socket was last seen connected: three marks."""
 _LINK_FAILURES = 5
+_FAILURES, _FAILURES_WITHIN = 10, timedelta(hours=24)
+"""Of all the patient's links together: a new one gives no new guesses."""
 _TOKEN = re.compile(r"#open=[\w-]+")
 
 
 class LinkRefused(Exception):
-    """The link is unknown, used, expired or locked, or the date of birth is not the patient's; which one is not told."""
+    """The link is unknown, used, expired or locked (or all the patient's are), or the date of birth is not the patient's; which one is not told."""
 
 
 def open_session(session: Session, kind: SessionKind, subject_id: str) -> str:
@@ -62,6 +67,18 @@ def touch(session: Session, token: str) -> None:
         row.seen_at = datetime.now(UTC)
 
 
+def mark_online(session: Session, token: str) -> datetime:
+    """Notes that a socket of the chat is connected; the mark. That alone is no use of the session, which goes idle all the same."""
+    mark = datetime.now(UTC)
+    session.execute(update(WebSession).where(WebSession.token_hash == _hash(token)).values(online_at=mark))
+    return mark
+
+
+def mark_gone(session: Session, token: str, mark: datetime) -> None:
+    """Notes that the socket of this mark is gone, unless another one was seen since."""
+    session.execute(update(WebSession).where(WebSession.token_hash == _hash(token), WebSession.online_at == mark).values(online_at=None))
+
+
 def close_session(session: Session, token: str) -> None:
     """Ends the session at once."""
     session.execute(delete(WebSession).where(WebSession.token_hash == _hash(token)))
@@ -73,16 +90,18 @@ def csrf_token(token: str) -> str:
 
 
 def in_chat(session: Session, patient_id: str) -> bool:
-    """Whether the patient has the web chat open and did something in it within ten minutes."""
+    """Whether a browser shows the web chat to the patient now."""
     now = datetime.now(UTC)
     theirs = (WebSession.kind == SessionKind.CHAT, WebSession.subject_id == patient_id)
-    return bool(session.scalar(select(exists().where(*theirs, WebSession.seen_at > now - _IN_USE, WebSession.expires_at > now))))
+    return bool(session.scalar(select(exists().where(*theirs, WebSession.online_at > now - _ONLINE, WebSession.expires_at > now))))
 
 
 def make_chat_link(session: Session, patient_id: str, at: datetime, life: timedelta = _LINK_LIFE) -> str:
-    """The token of a one-time link into the web chat, good for `life` of real time. The patient's old ones are removed."""
+    """The token of a one-time link into the web chat, good for `life` of real time. The patient's old ones are removed, once what was guessed at them counts no
+    more."""
     token, now = secrets.token_urlsafe(_TOKEN_BYTES), datetime.now(UTC)
-    session.execute(delete(ChatLink).where(ChatLink.patient_id == patient_id, ChatLink.expires_at < now))
+    counts_no_more = or_(ChatLink.failed_at.is_(None), ChatLink.failed_at < now - _FAILURES_WITHIN)
+    session.execute(delete(ChatLink).where(ChatLink.patient_id == patient_id, ChatLink.expires_at < now, counts_no_more))
     session.add(ChatLink(token_hash=_hash(token), patient_id=patient_id, expires_at=now + life))
     record(session, actor="service", action="chat_link_made", subject=patient_id, at=at)
     return token
@@ -110,13 +129,23 @@ def has_live_link(session: Session, patient_id: str) -> bool:
 
 
 def open_chat(session: Session, token: str, date_of_birth: str, at: datetime) -> str | None:
-    """Uses the link up and opens a session: its token; None where the date of birth is wrong (five times locks the link). Raises `LinkRefused`."""
-    link = session.scalars(select(ChatLink).where(ChatLink.token_hash == _hash(token)).with_for_update()).one_or_none()
-    if link is None or link.used_at is not None or link.failures >= _LINK_FAILURES or link.expires_at < datetime.now(UTC):
+    """Uses the link up and opens a session: its token; None where the date of birth is wrong. Five times lock the link; ten times within a day lock all of
+    the patient's, and a person is told. Raises `LinkRefused`."""
+    now, given = datetime.now(UTC), ChatLink.token_hash == _hash(token)
+    whose = select(ChatLink.patient_id).where(given).scalar_subquery()
+    patient = session.scalars(select(Patient).where(Patient.id == whose).with_for_update(key_share=True)).one_or_none()  # one guess after another
+    link = session.scalars(select(ChatLink).where(given).with_for_update()).one_or_none()
+    if patient is None or link is None or link.used_at is not None or link.failures >= _LINK_FAILURES or link.expires_at < now:
         raise LinkRefused
-    patient = session.get_one(Patient, link.patient_id)
+    lately = (ChatLink.patient_id == patient.id, ChatLink.failed_at > now - _FAILURES_WITHIN)
+    failures = session.scalar(select(func.sum(ChatLink.failures)).where(*lately)) or 0
+    if failures >= _FAILURES:
+        raise LinkRefused
     if not hmac.compare_digest(patient.date_of_birth.encode(), date_of_birth.encode()):
-        link.failures += 1
+        link.failures, link.failed_at = link.failures + 1, now
+        if failures + 1 == _FAILURES:
+            told = "Somebody tried ten dates of birth to open the patient's web chat, which opens to nobody for a day: phone the patient."
+            raise_once(session, patient.id, Cause(f"chat_guessed:{link.token_hash.hex()}", "chat_guessed", Acuity.ROUTINE, told), at)
         return None
     link.used_at = at
     record(session, actor=f"patient:{patient.id}", action="chat_opened", subject=patient.id, at=at)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from care.clock import service_clock
 from care.messages.acceptance import accept
 from care.messages.conversation import Line, conversation, sent_since
 from care.messages.inbox import MAX_BODY, Incoming
-from care.sessions import LinkRefused, close_session, open_chat, session_subject, touch
+from care.sessions import LinkRefused, close_session, mark_gone, mark_online, open_chat, session_subject, touch
 from care.settings import settings
 from care.storage.engine import reading, transaction
 from care.storage.tables import Channel, SessionKind
@@ -28,7 +29,7 @@ from care.turns.service import TurnRunner
 router = APIRouter()
 STATIC = Path(__file__).parent / "static"
 COOKIE = "aftercare_chat"
-_PUSH_S = 0.4
+_PUSH_S, _MARK_S = 0.4, 15
 _NOT_OPENED = "The link or the date of birth is not right. A link works once and not for long. For a new one, text CHAT to the number that wrote to you."
 
 
@@ -159,12 +160,17 @@ async def socket(websocket: WebSocket, cursor: int = 0) -> None:
         return
     await websocket.accept()
     listener = asyncio.create_task(_until_closed(websocket))
+    mark: datetime | None = None
+    mark_at = monotonic()
     try:
         while not listener.done():
             patient_id, lines, cursor = await run_in_threadpool(_news, token, cursor)
             if patient_id is None:
                 await websocket.close(code=4401)
                 return
+            if monotonic() >= mark_at:
+                mark_at += _MARK_S
+                mark = await run_in_threadpool(_mark, token)
             for line in _shown(lines):
                 await websocket.send_text(line.model_dump_json())
             if lines:
@@ -174,6 +180,8 @@ async def socket(websocket: WebSocket, cursor: int = 0) -> None:
         return
     finally:
         listener.cancel()
+        if mark is not None:
+            await run_in_threadpool(_unmark, token, mark)
 
 
 def _may_connect(origin: str) -> bool:
@@ -187,6 +195,16 @@ async def _until_closed(websocket: WebSocket) -> None:
             await websocket.receive_text()
     except (WebSocketDisconnect, RuntimeError):
         return
+
+
+def _mark(token: str | None) -> datetime:
+    with transaction(durable=False) as session:
+        return mark_online(session, token or "")
+
+
+def _unmark(token: str | None, mark: datetime) -> None:
+    with transaction(durable=False) as session:
+        mark_gone(session, token or "", mark)
 
 
 def _news(token: str | None, cursor: int) -> tuple[str | None, list[Line], int]:

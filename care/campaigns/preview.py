@@ -82,7 +82,7 @@ def preview_new(campaign: Campaign, new: NewPatient, at: datetime) -> list[Previ
 
 
 def _consent_of(session: Session, patient_id: str) -> _Consent:
-    asked = select(Inbound.id).where(Inbound.patient_id == patient_id, Inbound.trigger == "ask_consent").limit(1)
+    asked = select(Inbound.id).where(Inbound.patient_id == patient_id, Inbound.trigger == "ask_consent", Inbound.contact_id.is_not(None)).limit(1)
     return _Consent(consent_status(session, patient_id), session.scalar(asked) is not None)
 
 

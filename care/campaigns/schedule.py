@@ -180,7 +180,8 @@ def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
     unanswered: dict[str, list[Contact]] = {}
     for contact in session.scalars(select(Contact).where(Contact.patient_id.in_(ids), Contact.state.in_(_OPEN))):
         unanswered.setdefault(contact.patient_id, []).append(contact)
-    asked = select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), Inbound.trigger == "ask_consent")
+    # A request that answered a START has no contact, so that nobody reminds of it: a contact asks again.
+    asked = select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), Inbound.trigger == "ask_consent", Inbound.contact_id.is_not(None))
     to_do = (Inbound.state.in_((InboundState.STORED, InboundState.ACCEPTED)), Inbound.trigger.is_(None))
     wrote = select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), *to_do)
     taken = select(Conversation.patient_id).where(Conversation.patient_id.in_(ids), Conversation.coordinator_id.is_not(None))

@@ -31,7 +31,16 @@ from care.triage.model import PatientContext, RedFlagHit
 log = structlog.get_logger()
 _MOST_JOINED = _MOST_AT_ONCE = 20
 _OF_MESSAGE = load_only(
-    Inbound.id, Inbound.patient_id, Inbound.channel, Inbound.body, Inbound.ours, Inbound.received_at, Inbound.state, Inbound.flagged, Inbound.handled_at
+    Inbound.id,
+    Inbound.patient_id,
+    Inbound.channel,
+    Inbound.body,
+    Inbound.ours,
+    Inbound.received_at,
+    Inbound.not_after,
+    Inbound.state,
+    Inbound.flagged,
+    Inbound.handled_at,
 )
 _OF_PATIENT = load_only(Patient.id, Patient.date_of_birth, Patient.sex, Patient.language, Patient.timezone, Patient.number_problem, Patient.shared_phone)
 

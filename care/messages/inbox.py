@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import structlog
@@ -16,6 +16,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity
+from care.clock import service_time
+from care.messages.outbox import confirmed_by
 from care.redflags import check
 from care.storage.crypto import blind_index
 from care.storage.tables import Channel, Inbound, InboundState, Patient, Stranger
@@ -32,7 +34,10 @@ _FEW_ROWS = {"insertmanyvalues_page_size": 10}
 
 @dataclass(frozen=True)
 class Incoming:
-    """A message as it came from a channel. SMS gives the sender's number and `ours` that it was written to, web chat the patient of its session."""
+    """A message as it came from a channel. SMS gives the sender's number and `ours` that it was written to, web chat the patient of its session.
+
+    `written_at`, in real time: when Twilio got it, where that may be long ago.
+    """
 
     channel: Channel
     external_id: str
@@ -42,6 +47,7 @@ class Incoming:
     patient_id: str | None = None
     media: int = 0
     ours: str | None = None
+    written_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,11 @@ def note_said(session: Session, patient_id: str, trigger: str, contact_id: str |
     return next(iter(_insert_once(session, [row]).values()), None)
 
 
+def confirmable_until(inbound: Inbound) -> datetime:
+    """Until when an opt-out in this message may be confirmed by text: of a patient's message that was found late, its `not_after`."""
+    return inbound.not_after or confirmed_by(inbound.received_at)
+
+
 def storable(body: str) -> str:
     """The text without NUL and lone surrogates, at most `MAX_BODY` characters."""
     return body.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")[:MAX_BODY]
@@ -101,10 +112,18 @@ def _row(patient_id: str, incoming: Incoming, state: InboundState, **more: Any) 
         "media": incoming.media,
         "ours": incoming.ours,
         "received_at": incoming.received_at,
+        "not_after": _found_late(incoming),
         "state": state,
         "attempts": 0,
         **more,
     }
+
+
+def _found_late(incoming: Incoming) -> datetime | None:
+    """Of a message that Twilio got before we did, until when an opt-out in it may be confirmed."""
+    if incoming.written_at is None:
+        return None
+    return confirmed_by(incoming.received_at - service_time(datetime.now(UTC) - incoming.written_at))
 
 
 def _insert_once(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[Channel, str], int]:

@@ -75,13 +75,13 @@ def keyword(text: str, *, opted_out: bool = False) -> KeywordHit | None:
         return KeywordHit(Keyword.CHAT)
     if not opted_out and (language := _language(plain)):
         return KeywordHit(Keyword.LANGUAGE, language=language)
-    if said := said_in(text[:_READ], plain):
-        meant = Keyword.SHARED_PHONE if said.shared_phone else Keyword.WRONG_NUMBER if said.wrong_number else Keyword.STOP
-        return KeywordHit(meant, text.strip() if said.more else "")
+    said = said_in(text[:_READ], plain)
+    if said and not said.shared_phone:
+        return KeywordHit(Keyword.WRONG_NUMBER if said.wrong_number else Keyword.STOP, text.strip() if said.more else "")
     first, _, rest = text.strip().partition(" ")
     if words and words[0] in {"stop", "stopall", "unsubscribe"} and first.strip(".,!:;-").isupper() and not rest.isupper():
         return KeywordHit(Keyword.STOP, rest.strip())
-    return None
+    return KeywordHit(Keyword.SHARED_PHONE, text.strip() if said.more else "") if said else None
 
 
 def _language(plain: str) -> str | None:

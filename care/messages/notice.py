@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, select
+from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from care.sessions import UNASKED_LINK_LIFE, chat_url, has_live_link, in_chat
-from care.storage.tables import Outbound, OutboundState, Patient
+from care.storage.tables import Channel, Outbound, OutboundState, Patient
 from care.texts import scripted
 
 NOTICE = "message_waits"
 WITH_LINK = (NOTICE, "chat_link")
 """The texts that hold a link."""
 _BURST = timedelta(minutes=10)
-_UNREAD = (OutboundState.CANCELLED, OutboundState.FAILED, OutboundState.UNDELIVERED)
+_WAITS = (OutboundState.PENDING, OutboundState.SENDING, OutboundState.UNKNOWN)
+_LEFT = (OutboundState.ACCEPTED, OutboundState.SENT, OutboundState.DELIVERED)
 
 
 def notice(patient: Patient, link: str) -> str:
@@ -28,16 +29,19 @@ def new_notice(session: Session, patient: Patient, at: datetime) -> str:
     return notice(patient, chat_url(session, patient.id, at, UNASKED_LINK_LIFE))
 
 
-def is_due(session: Session, patient_id: str, at: datetime, *, unasked: bool) -> bool:
-    """Whether the patient must be told that words wait: not who is in the chat, nor, of an answer, who was sent a link just now and has not opened it.
+def is_due(session: Session, patient_id: str, channel: Channel, author: str, at: datetime, *, unasked: bool) -> bool:
+    """Whether the patient must be told that words of `author` wait: not who is in the chat and writes there, nor, of an answer, who was sent a link just now
+    and has not opened it.
 
     What our side begins (`unasked`) is always told: a reminder of which nothing is heard is none.
     """
-    if in_chat(session, patient_id):
+    if channel is Channel.WEB and in_chat(session, patient_id):
         return False
-    return unasked or not (_told_lately(session, patient_id, at) and has_live_link(session, patient_id))
+    return unasked or not (_told_lately(session, patient_id, author, at) and has_live_link(session, patient_id))
 
 
-def _told_lately(session: Session, patient_id: str, at: datetime) -> bool:
-    told = (Outbound.patient_id == patient_id, Outbound.key.in_(WITH_LINK), Outbound.state.not_in(_UNREAD), Outbound.created_at > at - _BURST)
-    return bool(session.scalar(select(exists().where(*told))))
+def _told_lately(session: Session, patient_id: str, author: str, at: datetime) -> bool:
+    """Whether a link has left, or waits and is not taken back: one of a contact, or of the bot while a person answers, may be."""
+    is_sent = and_(Outbound.state.in_(_WAITS), Outbound.contact_id.is_(None), Outbound.not_after.is_(None), Outbound.author == author)
+    told = (Outbound.patient_id == patient_id, Outbound.key.in_(WITH_LINK), Outbound.created_at > at - _BURST)
+    return bool(session.scalar(select(exists().where(*told, or_(Outbound.state.in_(_LEFT), is_sent)))))

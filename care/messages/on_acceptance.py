@@ -13,9 +13,9 @@ from care.audit import record
 from care.escalations.service import Cause, raise_escalation, raise_once
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind
-from care.messages.inbox import note_said
+from care.messages.inbox import confirmable_until, note_said
 from care.messages.keywords import Keyword, KeywordHit, keyword
-from care.messages.outbox import OutboundText, confirmed_by, write
+from care.messages.outbox import OutboundText, write
 from care.messages.unsaid import ASK_CONSENT, consent_request_waits, consent_was_asked
 from care.patients.consent import WRONG_NUMBER, consent_status, number_in_doubt, record_consent
 from care.redflags import first_words
@@ -65,12 +65,13 @@ def obey_keyword(session: Session, patient: Patient, inbound: Inbound, hit: Keyw
             text = _tell_that_others_read(session, patient, inbound, hit)
     if text is not None:
         reply = OutboundText(scripted(text, patient.language, **values), key=text, compliance=True)
-        until = confirmed_by(inbound.received_at) if text in _CONFIRM_OPT_OUT else None
-        write(session, patient.id, inbound.channel, [reply], inbound.received_at, inbound_id=inbound.id, not_after=until)
+        until = confirmable_until(inbound) if text in _CONFIRM_OPT_OUT else None
+        if until is None or until >= inbound.received_at:
+            write(session, patient.id, inbound.channel, [reply], inbound.received_at, inbound_id=inbound.id, not_after=until)
     if hit.keyword is Keyword.LANGUAGE:
         trigger = "resume" if consent_status(session, patient.id) == "granted" else "ask_consent"
         ask_again(session, patient.id, trigger, None, f"language:{inbound.id}", inbound.received_at, channel=inbound.channel)
-    return not (hit.keyword is Keyword.SHARED_PHONE and hit.rest)
+    return hit.keyword is not Keyword.SHARED_PHONE or text is not None
 
 
 def _leave(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit) -> str | None:
@@ -120,10 +121,11 @@ def _ask_for_consent(session: Session, patient: Patient, inbound: Inbound) -> No
 
 
 def _tell_that_others_read(session: Session, patient: Patient, inbound: Inbound, hit: KeywordHit) -> str | None:
-    """A person hears of it and keeps it with the patient, since a rule may misread; what else the message says the dialogue answers."""
-    if not patient.shared_phone:
-        told = "The patient says that others read the phone: ask, and say so on the patient's page, so that no health detail is sent to it."
-        raise_once(session, patient.id, Cause(f"shared_phone:{inbound.id}", "shared_phone", Acuity.ROUTINE, told, inbound_id=inbound.id), inbound.received_at)
+    """A person hears of it and keeps it with the patient, since a rule may misread. A message that says more, or that is known, the dialogue answers."""
+    if patient.shared_phone:
+        return None
+    told = "The patient says that others read the phone: ask, and say so on the patient's page, so that no health detail is sent to it."
+    raise_once(session, patient.id, Cause(f"shared_phone:{inbound.id}", "shared_phone", Acuity.ROUTINE, told, inbound_id=inbound.id), inbound.received_at)
     return None if hit.rest else "read_by_person"
 
 

@@ -74,15 +74,21 @@ def write(
         to_be_called = channel is Channel.WEB and not text.compliance and (patient.shared_phone or text.author != BOT)
         unheard += [text] if hidden or to_be_called else []
         rows += _rows(patient_id, Channel.WEB if hidden else channel, text, at)
-    if unheard and is_due(session, patient_id, at, unasked=contact_id is not None):
+    if unheard and is_due(session, patient_id, channel, unheard[-1].author, at, unasked=contact_id is not None):
         rows += _rows(patient_id, Channel.SMS, OutboundText(new_notice(session, patient, at), key=NOTICE, author=unheard[-1].author), at)
     for row in rows:
         row.inbound_id, row.contact_id, row.not_after = inbound_id, contact_id, not_after
     session.add_all(rows)
 
 
+def in_words(row: Outbound) -> bool:
+    """Whether the row waits to say on a shared phone what may not stand there."""
+    return row.state is OutboundState.PENDING and waits_in_chat(_text(row), shared_phone=True)
+
+
 def hide_waiting(session: Session, patient: Patient, at: datetime) -> None:
-    """What waits to be sent by SMS, and may not stand in one any more, goes to the web chat, and a notice leaves in its place."""
+    """What waits to be sent by SMS, and may not stand in one any more, goes to the web chat, and a notice leaves in its place: one that is
+    taken back, or comes too late, only where that is so of all of them."""
     waiting = select(Outbound).where(
         Outbound.patient_id == patient.id, Outbound.channel == Channel.SMS, Outbound.state.in_((OutboundState.PENDING, OutboundState.UNKNOWN))
     )
@@ -90,9 +96,12 @@ def hide_waiting(session: Session, patient: Patient, at: datetime) -> None:
     for row in hidden:
         row.channel, row.state, row.segments = Channel.WEB, OutboundState.ACCEPTED, 0
     if hidden:
-        last = hidden[-1]
-        (told,) = _rows(patient.id, Channel.SMS, OutboundText(new_notice(session, patient, at), key=NOTICE, author=last.author), at)
-        told.inbound_id, told.contact_id, told.not_after = last.inbound_id, last.contact_id, last.not_after
+        author = next((row.author for row in hidden if row.author != BOT), BOT)
+        (told,) = _rows(patient.id, Channel.SMS, OutboundText(new_notice(session, patient, at), key=NOTICE, author=author), at)
+        contacts, ends = {row.contact_id for row in hidden}, {row.not_after for row in hidden}
+        told.inbound_id = hidden[-1].inbound_id
+        told.contact_id = contacts.pop() if len(contacts) == 1 else None
+        told.not_after = ends.pop() if len(ends) == 1 else None
         session.add(told)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import and_, or_, select
 
-from care.clock import Clock
+from care.clock import Clock, service_time
 from care.messages.acceptance import accept_waiting
 from care.messages.gateway import SmsUnanswered
 from care.messages.inbox import Incoming, store
@@ -61,18 +61,22 @@ def _not_stored(listed: Sequence[Any]) -> list[Any]:
 
 def _incoming(message: Any, now: datetime) -> Incoming:
     ours, media = str(message.to), int(message.num_media or 0)
-    return Incoming(Channel.SMS, str(message.sid), message.body or "", now, phone=str(message.from_), media=media, ours=ours)
+    return Incoming(Channel.SMS, str(message.sid), message.body or "", now, phone=str(message.from_), media=media, ours=ours, written_at=message.date_created)
 
 
 def ask_for_receipts(gateway: TwilioGateway, clock: Clock) -> int:
-    """Looks up at Twilio what became of messages whose last receipt is ten minutes late, and of warnings after five; of how many it now knows the end."""
+    """Looks up at Twilio what became of messages whose last receipt is ten minutes late, and of warnings after five; of how many it now knows the end.
+
+    A row that was looked up, or could not be, is not asked for again before its `next_at`.
+    """
     now = clock.now()
-    late_by_now = or_(Outbound.sent_at < now - _RECEIPT_LATE, and_(Outbound.safety, Outbound.sent_at <= now - WARNING_LATE))
+    warning_late = now - service_time(WARNING_LATE)
+    late_by_now = or_(Outbound.sent_at < now - service_time(_RECEIPT_LATE), and_(Outbound.safety, Outbound.sent_at <= warning_late))
     with transaction() as session:
         late = session.scalars(
             select(Outbound)
             .where(Outbound.state.in_(UNCONFIRMED), Outbound.channel == Channel.SMS)
-            .where(late_by_now, Outbound.sent_at <= now - WARNING_LATE, Outbound.sent_at > now - GIVEN_UP)
+            .where(late_by_now, Outbound.sent_at <= warning_late, Outbound.sent_at > now - service_time(GIVEN_UP))
             .where(or_(Outbound.next_at.is_(None), Outbound.next_at <= datetime.now(UTC)))
             .order_by(Outbound.safety.desc(), Outbound.sent_at)
             .limit(_ASKED_AT_ONCE)

@@ -10,6 +10,7 @@ from sqlalchemy import and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from care.acuity import Acuity
+from care.clock import service_time
 from care.escalations.service import Cause, raise_escalation
 from care.messages import breaker
 from care.messages.pool import leave_full_number
@@ -47,7 +48,7 @@ _STATES = {
 _BAD_ENDS = (OutboundState.UNDELIVERED, OutboundState.FAILED)
 UNCONFIRMED = (OutboundState.ACCEPTED, OutboundState.SENT)
 WARNING_LATE, GIVEN_UP = timedelta(minutes=5), timedelta(hours=48)
-"""How long a warning may be without its last receipt before a person is told, and after what time no receipt is waited for any more."""
+"""How long, in real time, a warning may be without its last receipt before a person is told, and after what no receipt is waited for any more."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +109,23 @@ def take_receipt(session: Session, told: Told, at: datetime) -> bool:
 
 
 def tell_of_unconfirmed(session: Session, at: datetime) -> int:
-    """Has a person phone each patient of whose warning nobody knows whether it arrived, once for all its parts; how many were told of now."""
+    """Has a person phone each patient of whose warning nobody knows whether it arrived, though Twilio was asked, once for all its parts; how many were told of
+    now. Not where a person has closed the message's red flag since, nor of a safe reply, which a person hears of anyway."""
+    closed = select(Escalation.id).where(
+        Escalation.patient_id == Outbound.patient_id,
+        Escalation.inbound_id == Outbound.inbound_id,
+        Escalation.reason == "red_flag",
+        Escalation.resolved_at >= Outbound.sent_at,
+    )
     asked = select(Outbound.patient_id, Outbound.inbound_id, Outbound.reference).where(
         Outbound.state.in_(UNCONFIRMED),
         Outbound.channel == Channel.SMS,
         Outbound.safety,
-        Outbound.sent_at > at - GIVEN_UP,
-        Outbound.sent_at <= at - WARNING_LATE,
+        Outbound.key != "safe_reply",
+        Outbound.sent_at > at - service_time(GIVEN_UP),
+        Outbound.sent_at <= at - service_time(WARNING_LATE),
+        Outbound.next_at > datetime.now(UTC),  # Twilio was asked; one that was tried again before it was sent has one that is over
+        ~closed.exists(),
     )
     late = {f"unconfirmed:{inbound_id or reference}": (patient_id, inbound_id) for patient_id, inbound_id, reference in session.execute(asked)}
     known = set(session.scalars(select(Escalation.key).where(Escalation.key.in_(late))))

@@ -13,13 +13,13 @@ from care.storage.tables import Channel, Contact, ContactState, Inbound, Inbound
 
 ASK_CONSENT, ASKED_FORMERLY = "ask_consent", "ask_former"
 """The trigger of a request for consent, and of one that counts as never made: consent is asked for once, and this frees the next contact to do it."""
-_NEVER_LEFT = (OutboundState.PENDING, OutboundState.CANCELLED, OutboundState.FAILED)
+_NEVER_ARRIVED = (OutboundState.PENDING, OutboundState.CANCELLED, OutboundState.FAILED, OutboundState.UNDELIVERED)
 
 
 def consent_was_asked(session: Session, patient_id: str) -> bool:
-    """Whether a request for consent has left for the patient's present number, or stands in the chat."""
+    """Whether a request for consent has left for the patient's present number and was not lost on the way, or stands in the chat."""
     request = select(Outbound.id).join(Inbound, Inbound.id == Outbound.inbound_id).where(Inbound.patient_id == patient_id, Inbound.trigger == ASK_CONSENT)
-    return bool(session.scalar(select(request.where(Outbound.state.not_in(_NEVER_LEFT)).exists())))
+    return bool(session.scalar(select(request.where(Outbound.state.not_in(_NEVER_ARRIVED)).exists())))
 
 
 def consent_request_waits(session: Session, patient_id: str) -> bool:

@@ -16,8 +16,8 @@ _REFUSAL = re.compile(r"^\s*(?:no+|nope|不)\s*[,\uff0c]", re.IGNORECASE)
 _CHINESE = re.compile(r"(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])")
 _LONGEST = 20
 """Words of a clause in which a wish is looked for; of Chinese, half as many as characters. A longer one is left to the dialogue."""
-_MORE, _MORE_BESIDE_SHARING = 2, 4
-"""So many words beside it are something more to read; who shares the phone is named beside that it is shared."""
+_MORE = 2
+"""So many words beside a wish to stop, or that the number is wrong, are something more to read; beside a shared phone any word is: it may be a symptom."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,16 @@ def said_in(text: str, plain: str) -> Said | None:
     numbers = [_found(known.number_within, clause) for clause in clauses]
     stops = [_found(known.stop_within, clause) for clause in clauses]
     if not any(numbers) and not any(stops):
-        return _shared(clauses)
+        return _shared(clauses, _CHINESE.sub("", plain.translate(known.simplified)))
     left = [_left(clause.text, number, stop) for clause, number, stop in zip(clauses, numbers, stops, strict=True)]
     return Said(wrong_number=any(numbers), more=sum(left) >= _MORE)
 
 
-def _shared(clauses: list[_Clause]) -> Said | None:
-    found = [_found(_wishes().shared_within, clause) for clause in clauses]
-    if not any(found):
+def _shared(clauses: list[_Clause], whole: str) -> Said | None:
+    shared = _wishes().shared_within
+    if not any(_found(shared, clause) for clause in clauses):
         return None
-    left = [_left(clause.text, match) for clause, match in zip(clauses, found, strict=True)]
-    return Said(wrong_number=False, more=sum(left) > _MORE_BESIDE_SHARING, shared_phone=True)
+    return Said(wrong_number=False, more=not shared.fullmatch(whole), shared_phone=True)
 
 
 def _clauses(text: str) -> list[_Clause]:

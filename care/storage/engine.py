@@ -88,9 +88,9 @@ def reading() -> Iterator[Session]:
         yield session
 
 
-def migrate(current: Settings) -> None:
-    """Brings the database to the newest revision; safe to run again, and from several processes on PostgreSQL."""
+def migrate(current: Settings, revision: str = "head") -> None:
+    """Brings the database to the newest revision, or up to an older one; safe to run again, and from several processes on PostgreSQL."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("sqlalchemy.url", current.database.replace("%", "%%"))
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

@@ -363,7 +363,7 @@ class SessionKind(StrEnum):
 
 
 class WebSession(Base):
-    """A browser's session; the cookie holds the token, the row its hash."""
+    """A browser's session; the cookie holds the token, the row its hash. `online_at`: when the chat's socket was last seen connected."""
 
     __tablename__ = "web_sessions"
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
@@ -371,17 +371,19 @@ class WebSession(Base):
     subject_id: Mapped[str] = mapped_column(String(32), index=True)
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime]
+    online_at: Mapped[datetime | None]
     expires_at: Mapped[datetime]
 
 
 class ChatLink(Base):
-    """A one-time link into the web chat, opened with the date of birth."""
+    """A one-time link into the web chat, opened with the date of birth. `failed_at`: when a wrong one was last given."""
 
     __tablename__ = "chat_links"
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     patient_id: Mapped[str] = mapped_column(ForeignKey("patients.id"), index=True)
     expires_at: Mapped[datetime]
     failures: Mapped[int] = mapped_column(default=0)
+    failed_at: Mapped[datetime | None]
     used_at: Mapped[datetime | None]
 
 

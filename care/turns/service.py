@@ -17,7 +17,8 @@ from care.campaigns.outreach import questions_of
 from care.clock import Clock
 from care.escalations.service import PATIENT_WROTE, Cause, raise_escalation, raise_once
 from care.knowledge.model import Earlier
-from care.messages.outbox import OutboundText, confirmed_by, write
+from care.messages.inbox import confirmable_until
+from care.messages.outbox import OutboundText, write
 from care.patients.consent import consent_status, number_in_doubt
 from care.patients.context import clinical_context
 from care.redflags import shortened
@@ -174,7 +175,7 @@ class TurnRunner:
             if not (reply.safety and warned)
         ]
         if conversation.coordinator_id is None and inbound.state is not InboundState.SAID:
-            until = confirmed_by(inbound.received_at) if parting else inbound.not_after
+            until = confirmable_until(inbound) if parting else inbound.not_after if inbound.trigger else None
             write(session, inbound.patient_id, inbound.channel, replies, now, inbound_id=inbound.id, contact_id=inbound.contact_id, not_after=until)
         elif conversation.coordinator_id is not None and inbound.trigger is None:  # a person took over while Rasa was thinking
             self._tell_that_they_wrote(session, inbound, Acuity.URGENT, "The patient wrote as a person took over: read it.")

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
@@ -21,7 +21,7 @@ from care.messages.sms_text import fold, segments
 from care.patients.consent import consent_status
 from care.settings import settings
 from care.storage.engine import transaction
-from care.storage.tables import Channel, Consent, Escalation, Inbound, Outbound, Patient
+from care.storage.tables import Channel, Consent, Escalation, Inbound, Outbound, OutboundState, Patient
 from care.texts import scripted
 from care.turns.dialogue import ConsentEffect
 from care.turns.effects import carry_out
@@ -137,6 +137,47 @@ def test_a_wrong_number_that_only_the_dialogue_understands_is_held_as_well() -> 
     text_in(patient, "START", 2)
     with transaction() as session:
         assert consent_status(session, patient) == "revoked"
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("words", ["My wife reads my texts", "My wife reads my texts. I feel very dizzy"])
+def test_a_message_that_tells_of_a_shared_phone_is_settled_only_where_that_is_news_and_all(words: str, known: bool, clock: ManualClock) -> None:
+    patient, dialogue, settled = add_patient(), Echo(), words.endswith("texts") and not known
+    with transaction() as session:
+        session.get_one(Patient, patient).shared_phone = known
+    text_in(patient, words)
+    runner(dialogue, clock).run(patient)
+    assert dialogue.heard == ([] if settled else [words])
+    assert [row.reason for row in rows(Escalation)] == ([] if known else ["shared_phone"])
+    assert [row.key for row in rows(Outbound) if row.key == "read_by_person"] == ["read_by_person"] * settled
+
+
+@pytest.mark.usefixtures("database")
+def test_a_request_that_start_called_for_takes_no_contacts_place(clock: ManualClock) -> None:
+    patient = add_patient(consent=False)
+    text_in(patient, "START")
+    Sender(Phone(), clock).run(patient)
+    while clock.now() < NOON + timedelta(days=5):
+        with transaction() as session:
+            tick(session, clock.now())
+        clock.advance(timedelta(hours=4))
+    assert [row.key for row in rows(Outbound)] == ["consent_request", "consent_request", "consent_needed"]
+    assert [row.reason for row in rows(Escalation)] == ["no_answer"]
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(("state", "asked_again"), [(OutboundState.SENT, False), (OutboundState.UNDELIVERED, True)])
+def test_start_is_no_answer_to_a_request_that_did_not_arrive(state: OutboundState, asked_again: bool) -> None:
+    patient = add_patient(consent=False)
+    with transaction() as session:
+        tick(session, NOON)
+        session.flush()
+        session.execute(update(Outbound).values(state=state))
+    text_in(patient, "START")
+    assert rows(Outbound)[-1].key == ("consent_request" if asked_again else "start_confirmed")
+    with transaction() as session:
+        assert consent_status(session, patient) == ("unknown" if asked_again else "granted")
 
 
 @pytest.mark.usefixtures("database")

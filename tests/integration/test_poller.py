@@ -13,11 +13,14 @@ from sqlalchemy import update
 from care.clock import ManualClock
 from care.messages.gateway import SmsUnanswered
 from care.messages.poller import poll
+from care.messages.sending import Sender
 from care.messages.twilio_gateway import TwilioGateway
+from care.patients.consent import consent_status
+from care.settings import settings
 from care.storage.engine import transaction
-from care.storage.tables import Escalation, Heartbeat, Inbound, InboundState, Stranger
+from care.storage.tables import Escalation, Heartbeat, Inbound, InboundState, Outbound, Stranger
 from tests.conftest import add_patient
-from tests.integration.parties import rows
+from tests.integration.parties import Echo, Phone, rows, runner
 
 pytestmark = pytest.mark.usefixtures("database")
 OURS = "+15550100000"
@@ -92,6 +95,29 @@ def test_after_half_an_hour_and_after_six_one_look_brings_in_all_and_every_red_f
     assert sum("crushing" in row.body for row in rows(Inbound)) == 10
     flagged = {row.patient_id for row in rows(Inbound) if row.flagged}
     assert flagged == {patients[number] for number in range(0, 50, 10)} == {row.patient_id for row in rows(Escalation) if row.reason == "red_flag"}
+
+
+@pytest.mark.parametrize(("minutes", "confirmed"), [(4, ["stop_confirmed"]), (6, [])])
+@pytest.mark.parametrize("speed", ["1", "400"])
+def test_a_stop_that_is_found_late_is_obeyed_and_no_longer_confirmed(
+    minutes: int, confirmed: list[str], speed: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFTERCARE_CLOCK_SPEED", speed)
+    settings.cache_clear()
+    patient, twilio = add_patient(0), TwilioList([Listed("SM1", phone_of(0), "STOP", ago(minutes=minutes))])
+    twilio.polled(clock)
+    with transaction() as session:
+        assert consent_status(session, patient) == "revoked"
+    assert [row.key for row in rows(Outbound)] == confirmed
+    assert all(timedelta(0) < row.not_after - clock.now() <= timedelta(minutes=1) * float(speed) for row in rows(Outbound))
+    assert rows(Inbound)[0].received_at == clock.now()
+
+
+def test_what_a_dialogue_answers_to_a_message_that_was_found_late_still_leaves(clock: ManualClock) -> None:
+    patient, twilio = add_patient(0), TwilioList([Listed("SM1", phone_of(0), "hello", ago(hours=1))])
+    twilio.polled(clock)
+    runner(Echo(), clock).run(patient)
+    assert Sender(Phone(), clock).run(patient) == 1
 
 
 def test_while_the_list_is_away_nothing_is_passed_over(clock: ManualClock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,18 +21,21 @@ from care.campaigns.service import campaign_named
 from care.clock import ManualClock
 from care.escalations.service import Cause, raise_escalation, take_over
 from care.knowledge import knowledge
+from care.messages.gateway import SmsRefused
 from care.messages.notice import NOTICE
 from care.messages.outbox import SAID_OPENLY, OutboundText, write
+from care.messages.receipts import Told, take_receipt
 from care.messages.sending import Sender
 from care.messages.sms_text import fold, segments
 from care.patients.corrections import set_phone_use
+from care.sessions import mark_gone, mark_online
 from care.settings import settings
 from care.storage.engine import transaction
 from care.storage.tables import AuditEntry, Channel, ChatLink, Contact, ContactState, Escalation, Inbound, Outbound, OutboundState, Patient, Role, WebSession
 from care.texts import scripted
 from care.users import add_user
 from tests.conftest import NOON, add_patient
-from tests.integration.parties import Echo, Phone, new_patient, rows, run_ticks, runner, text_in
+from tests.integration.parties import Echo, Phone, make_due, new_patient, rows, run_ticks, runner, text_in
 from web.app import create_app
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -75,6 +79,19 @@ def browser() -> Iterator[TestClient]:
 
 def open_chat(browser: TestClient, token: str, born: str = BORN) -> int:
     return browser.post("/chat/open", json={"token": token, "date_of_birth": born}).status_code
+
+
+@contextmanager
+def connected(browser: TestClient) -> Iterator[None]:
+    """The browser shows the chat, in which something stands already."""
+    with browser.websocket_connect("/chat/socket", headers={"origin": settings().public}) as socket:
+        socket.receive_json()
+        yield
+
+
+def phone_is_shared(patient: str) -> None:
+    with transaction() as session:
+        set_phone_use(session, session.get_one(Patient, patient), shared=True, actor="user:u1", at=NOON)
 
 
 def shown(browser: TestClient) -> list[str]:
@@ -134,9 +151,10 @@ def test_a_check_in_of_a_shared_phone_is_begun_by_the_link_and_answered_in_the_c
     assert [row.state for row in rows(Contact) if row.day == 1] == [ContactState.STARTED]
     assert open_chat(browser, link()) == 204
     assert shown(browser) == in_chat(), "the words, and not the link that led to them"
-    text_in(patient, "about a 3", 1, channel=Channel.WEB)
     dialogue = Echo()
-    runner(dialogue, clock).run(patient)
+    with connected(browser):
+        text_in(patient, "about a 3", 1, channel=Channel.WEB)
+        runner(dialogue, clock).run(patient)
     assert dialogue.heard == ["<start_check_in>", "about a 3"]
     assert in_chat()[-1] == "you said about a 3"
     assert texts() == [NOTICE]
@@ -173,18 +191,56 @@ def test_one_link_for_a_burst_of_answers_and_a_new_one_later(clock: ManualClock)
     assert in_chat() == ["one", "two", "three"]
 
 
+def write_in_chat(patient: str, words: str) -> None:
+    """A person's words to who wrote in the chat."""
+    with transaction() as session:
+        write(session, patient, Channel.WEB, [OutboundText(words, key="person", author="user:u1")], NOON)
+
+
 def test_who_is_in_the_chat_gets_no_link_beside_it_and_who_has_left_it_does(browser: TestClient) -> None:
     patient = shared()
     say(patient, "one")
     assert open_chat(browser, link()) == 204
-    say(patient, "two")
-    assert texts() == [NOTICE]
-    with transaction() as session:
-        session.execute(update(WebSession).values(seen_at=datetime.now(UTC) - timedelta(minutes=11)))
-    with transaction() as session:
-        write(session, patient, Channel.WEB, [OutboundText("three", key="person", author="user:u1")], NOON)
-    assert texts() == [NOTICE, NOTICE]
+    with connected(browser):
+        write_in_chat(patient, "two")
+        assert texts() == [NOTICE]
+        with transaction() as session:
+            session.execute(update(WebSession).values(online_at=datetime.now(UTC) - timedelta(seconds=46)))
+        write_in_chat(patient, "three")
+        assert texts() == [NOTICE, NOTICE]
     assert shown(browser) == ["one", "two", "three"]
+
+
+def test_a_session_that_shows_no_chat_is_nobody_in_the_chat(browser: TestClient) -> None:
+    patient = shared()
+    say(patient, "one")
+    assert open_chat(browser, link()) == 204
+    write_in_chat(patient, "two")
+    assert texts() == [NOTICE, NOTICE]
+
+
+def test_who_is_in_the_chat_and_writes_by_text_is_told_on_the_phone(browser: TestClient) -> None:
+    patient = shared()
+    say(patient, "one")
+    assert open_chat(browser, link()) == 204
+    with connected(browser):
+        say(patient, "two")
+    assert texts() == [NOTICE, NOTICE]
+
+
+def test_a_chat_that_only_lies_open_goes_idle_and_a_socket_marks_no_other_one_gone(browser: TestClient) -> None:
+    patient = shared()
+    say(patient, "one")
+    assert open_chat(browser, link()) == 204
+    seen = rows(WebSession)[0].seen_at
+    token = browser.cookies["aftercare_chat"]
+    with transaction() as session:
+        first, second = mark_online(session, token), mark_online(session, token)
+    for mark, left in ((first, second), (second, None)):
+        with transaction() as session:
+            mark_gone(session, token, mark)
+        assert rows(WebSession)[0].online_at == left
+    assert rows(WebSession)[0].seen_at == seen
 
 
 def test_a_chat_on_a_shared_phone_closes_sooner(browser: TestClient) -> None:
@@ -208,6 +264,27 @@ def test_a_persons_reply_to_a_shared_phone_leaves_although_the_bot_holds_still(c
     say(patient, "of a person", key="person", author="user:u1")
     Sender(twilio, clock).run(patient)
     assert [sms.body.count("#open=") for sms in twilio.held] == [1]
+
+
+def test_a_persons_words_do_not_count_on_a_link_that_may_be_taken_back(clock: ManualClock) -> None:
+    patient, twilio = shared(), Phone()
+    with transaction() as session:
+        tick(session, NOON)
+    say(patient, "of a person", key="person", author="user:u1")
+    assert texts() == [NOTICE, NOTICE]
+    clock.advance(timedelta(hours=12))
+    Sender(twilio, clock).run(patient)
+    assert [row.state for row in rows(Outbound) if row.key == NOTICE] == [OutboundState.CANCELLED, OutboundState.ACCEPTED]
+
+
+def test_a_persons_words_do_not_count_on_a_link_that_the_bot_keeps_back(clock: ManualClock) -> None:
+    patient, twilio = shared(), Phone()
+    with transaction() as session:
+        take_over(session, patient, "u1", NOON)
+    say(patient, "late words of the bot")
+    say(patient, "of a person", key="person", author="user:u1")
+    Sender(twilio, clock).run(patient)
+    assert len(twilio.held) == 1
 
 
 def test_a_link_in_an_unasked_message_opens_hours_later_once_and_with_the_date_of_birth_alone(browser: TestClient) -> None:
@@ -234,6 +311,27 @@ def test_five_wrong_dates_lock_a_link_and_an_old_one_opens_nothing(browser: Test
     with transaction() as session:
         session.execute(update(ChatLink).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
     assert open_chat(browser, link()) == 403
+
+
+def test_ten_wrong_dates_at_any_links_of_a_day_shut_the_chat_and_a_person_is_told(browser: TestClient) -> None:
+    patient, other = shared(), shared(2)
+    for number in range(10):
+        text_in(patient, "CHAT", number)
+        assert open_chat(browser, link(), "1951-01-01") == 403
+        with transaction() as session:
+            session.execute(update(ChatLink).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
+        assert len(rows(Escalation)) == number // 9
+    text_in(patient, "CHAT", 10)
+    assert open_chat(browser, link()) == 403
+    (told,) = rows(Escalation)
+    assert (told.reason, told.acuity, told.patient_id) == ("chat_guessed", Acuity.ROUTINE, patient)
+    text_in(other, "CHAT", 11)
+    assert open_chat(browser, link()) == 204
+    with transaction() as session:
+        session.execute(update(ChatLink).where(ChatLink.failures > 0).values(failed_at=datetime.now(UTC) - timedelta(hours=25)))
+    text_in(patient, "CHAT", 12)
+    assert open_chat(browser, link()) == 204
+    assert sum(row.failures for row in rows(ChatLink)) == 0, "what counts no more is not kept"
 
 
 def test_the_link_that_a_patient_asked_for_lives_a_quarter_of_an_hour() -> None:
@@ -274,12 +372,56 @@ def test_what_waits_when_a_phone_is_found_to_be_shared_is_hidden_too(clock: Manu
     with transaction() as session:
         tick(session, NOON)
     say(patient, "Call 911", key="emergency_warning", safety=True)
-    with transaction() as session:
-        set_phone_use(session, session.get_one(Patient, patient), shared=True, actor="user:u1", at=NOON)
+    phone_is_shared(patient)
     Sender(twilio, clock).run(patient)
     assert len(in_chat()) == 2
     assert ["#open=" in sms.body for sms in twilio.held] == [False, True]
     assert [row.state for row in rows(Contact) if row.day == 1] == [ContactState.STARTED]
+
+
+def test_the_link_in_place_of_a_contacts_words_and_a_persons_is_not_taken_back_with_the_contact(clock: ManualClock) -> None:
+    patient, twilio = add_patient(), Phone()
+    say(patient, "of a person", key="person", author="user:u1")
+    with transaction() as session:
+        tick(session, NOON)
+        take_over(session, patient, "u1", NOON)
+    phone_is_shared(patient)
+    clock.advance(timedelta(hours=12))
+    Sender(twilio, clock).run(patient)
+    assert [sms.body.count("#open=") for sms in twilio.held] == [1]
+
+
+def test_what_did_not_arrive_before_the_phone_was_shared_is_not_sent_again_in_words(clock: ManualClock) -> None:
+    patient, twilio = add_patient(), Phone()
+    say(patient)
+    Sender(twilio, clock).run(patient)
+    phone_is_shared(patient)
+    with transaction() as session:
+        row = session.query(Outbound).one()
+        take_receipt(session, Told(row.reference, str(row.external_id), "undelivered", 30003), NOON)
+    assert rows(Outbound)[0].state is OutboundState.PENDING
+    make_due()
+    Sender(twilio, clock).run(patient)
+    assert ["#open=" in sms.body for sms in twilio.held] == [False, True]
+    assert in_chat() == ["your knee"]
+
+
+def test_what_was_refused_as_the_phone_was_being_shared_is_not_sent_again_in_words(clock: ManualClock) -> None:
+    patient = add_patient()
+
+    def refuse(body: str) -> SmsRefused | None:
+        if "#open=" in body:
+            return None
+        phone_is_shared(patient)
+        return SmsRefused(30001)
+
+    twilio = Phone(answer=refuse)
+    say(patient)
+    Sender(twilio, clock).run(patient)
+    make_due()
+    Sender(twilio, clock).run(patient)
+    assert [sms.body.count("#open=") for sms in twilio.held] == [1]
+    assert in_chat() == ["your knee"]
 
 
 def by_command(_browser: TestClient, to: bool) -> int:

@@ -6,16 +6,18 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
+from sqlalchemy import update
 
 from care.acuity import Acuity
 from care.clock import ManualClock
+from care.messages.gateway import SmsUnanswered
 from care.messages.handing_over import SendPolicy
 from care.messages.outbox import OutboundText, write
 from care.messages.poller import ask_for_receipts
@@ -25,7 +27,7 @@ from care.messages.twilio_client import account_of, twilio_client
 from care.messages.twilio_gateway import TwilioGateway
 from care.settings import settings
 from care.storage.engine import transaction
-from care.storage.tables import Channel, Escalation, Outbound, OutboundState, Patient
+from care.storage.tables import Channel, Escalation, EscalationState, Outbound, OutboundState, Patient
 from emulator.app import Account, create_app
 from emulator.store import Ledger
 from tests.conftest import NOON, add_patient
@@ -117,6 +119,24 @@ def _warned(clock: ManualClock) -> Phone:
     return phone
 
 
+@dataclass
+class _Asked:
+    """Twilio's side, where it is asked what became of a message: with no `status` it is away."""
+
+    status_now: str = "sent"
+    sids: list[str] = field(default_factory=list)
+
+    def status(self, sid: str) -> tuple[str, int | None]:
+        self.sids.append(sid)
+        if not self.status_now:
+            raise SmsUnanswered
+        return self.status_now, None
+
+
+def _ask(after: timedelta, twilio: _Asked | None = None) -> int:
+    return ask_for_receipts(twilio or _Asked(), ManualClock(NOON + after))  # type: ignore[arg-type]
+
+
 def _told(after: timedelta) -> list[tuple[str, Acuity]]:
     """What a person is told after so long, besides the red flag itself."""
     with transaction() as session:
@@ -130,7 +150,9 @@ def test_a_warning_of_which_nothing_more_is_heard_has_a_person_phone_once(clock:
     if status:
         with transaction() as session:
             assert take_receipt(session, Told(phone.references[0], phone.held[0].external_id, status), NOON)
+    assert _ask(WARNING_LATE - timedelta(seconds=1)) == 0
     assert _told(WARNING_LATE - timedelta(seconds=1)) == []
+    assert _ask(WARNING_LATE) == 0
     assert _told(WARNING_LATE) == [("not_sent", Acuity.URGENT)]
     assert _told(WARNING_LATE + 30 * _MINUTE) == [("not_sent", Acuity.URGENT)]
     assert "Phone the patient" in rows(Escalation)[-1].summary
@@ -142,18 +164,51 @@ def test_a_warning_that_arrived_and_a_message_that_is_none_call_nobody(clock: Ma
         assert take_receipt(session, Told(phone.references[0], phone.held[0].external_id, "delivered"), NOON)
         write(session, other, Channel.SMS, [OutboundText("hello")], NOON)
     Sender(phone, clock).run(other)
+    _ask(60 * _MINUTE)
     assert _told(60 * _MINUTE) == []
 
 
 def test_a_warnings_receipt_is_asked_for_before_a_person_is_told(clock: ManualClock) -> None:
-    phone, asked = _warned(clock), list[str]()
-
-    class Asked:
-        def status(self, sid: str) -> tuple[str, int | None]:
-            asked.append(sid)
-            return "delivered", None
-
-    clock.advance(WARNING_LATE)
-    assert ask_for_receipts(Asked(), clock) == 1  # type: ignore[arg-type]
-    assert asked == [phone.held[0].external_id]
+    phone, asked = _warned(clock), _Asked("delivered")
+    assert _told(WARNING_LATE) == [], "not asked yet"
+    assert _ask(WARNING_LATE, asked) == 1
+    assert asked.sids == [phone.held[0].external_id]
     assert _told(WARNING_LATE) == []
+
+
+def test_of_a_warning_that_twilio_could_not_be_asked_about_a_person_is_told(clock: ManualClock) -> None:
+    _warned(clock)
+    assert _ask(WARNING_LATE, _Asked("")) == 0
+    assert _told(WARNING_LATE) == [("not_sent", Acuity.URGENT)]
+
+
+def test_of_a_warning_that_was_tried_again_nobody_is_told_before_twilio_was_asked(clock: ManualClock) -> None:
+    _warned(clock)
+    with transaction() as session:
+        session.execute(update(Outbound).values(next_at=datetime.now(UTC) - _MINUTE))
+    assert _told(WARNING_LATE) == []
+
+
+@pytest.mark.parametrize("why", ["safe_reply", "closed"])
+def test_what_a_person_hears_of_anyway_or_has_closed_calls_nobody(clock: ManualClock, why: str) -> None:
+    _warned(clock)
+    with transaction() as session:
+        if why == "closed":
+            session.execute(update(Escalation).values(state=EscalationState.RESOLVED, resolved_at=NOON + _MINUTE))
+        else:
+            session.execute(update(Outbound).values(key=why))
+    _ask(WARNING_LATE)
+    assert _told(WARNING_LATE) == []
+
+
+def test_the_minutes_of_a_late_warning_are_real_ones(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    _warned(clock)
+    monkeypatch.setenv("AFTERCARE_CLOCK_SPEED", "1000")
+    settings.cache_clear()
+    asked = _Asked()
+    _ask(WARNING_LATE * 999, asked)
+    assert asked.sids == []
+    _ask(WARNING_LATE * 1000, asked)
+    assert len(asked.sids) == 1
+    assert _told(WARNING_LATE * 999) == []
+    assert _told(WARNING_LATE * 1000) == [("not_sent", Acuity.URGENT)]

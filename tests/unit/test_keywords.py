@@ -157,6 +157,33 @@ def test_what_stands_beside_a_wish_is_kept_for_a_person(text: str) -> None:
     assert (hit.keyword, hit.rest) == (Keyword.STOP, text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My wife reads my texts. I feel very dizzy", "This phone is shared. Leg is swollen", "mi esposo lee mis mensajes. La herida huele mal",
+        "我和老公共用手机，伤口流脓", "we share a phone. suicidal thoughts", "No, my wife reads my texts", "5. my wife reads my texts", "this phone is shared with my husband who hits me",
+    ],
+)  # fmt: skip
+def test_a_word_beside_a_shared_phone_is_something_more_to_read(text: str) -> None:
+    assert keyword(text) == KeywordHit(Keyword.SHARED_PHONE, text)
+
+
+@pytest.mark.parametrize("text", ["we share this phone with my kids", "comparto este celular con mi esposo y mi hija", "我和我老公共用一个手机。"])
+def test_who_shares_the_phone_is_nothing_more_to_read(text: str) -> None:
+    assert keyword(text) == KeywordHit(Keyword.SHARED_PHONE)
+
+
+@pytest.mark.parametrize(
+    "text", ["my son reads my messages to me because i am blind", "my son reads my text messages to me", "mi hijo lee mis mensajes en voz alta"]
+)
+def test_who_reads_messages_out_to_the_patient_is_no_stranger_to_them(text: str) -> None:
+    assert keyword(text) is None
+
+
+def test_stop_is_obeyed_beside_a_shared_phone() -> None:
+    assert keyword("STOP. My wife reads my texts") == KeywordHit(Keyword.STOP, "My wife reads my texts")
+
+
 def test_yes_brings_back_only_who_opted_out() -> None:
     assert keyword("YES") is None
     hit = keyword("YES", opted_out=True)
