@@ -66,7 +66,11 @@ class Account(BaseModel):
 
 
 def account(owned: dict[str, Phone], replies: list[tuple[str, str]], began: datetime, ends: datetime) -> Account:
-    """Compares what the database says with what the emulator's ledger saw and the phones sent. A contact is begun once Twilio has its first words."""
+    """Compares what the database says with what the emulator's ledger saw and the phones sent. A contact is begun once Twilio has its first words.
+
+    The service goes on meanwhile: the ledger is read before the database, which then knows all that the ledger has.
+    """
+    sids = _sids_at_twilio()
     with reading() as session:
         due = session.scalars(select(Contact).where(Contact.due_at < ends)).all()
         handed_over = first_handed_over(session)
@@ -74,6 +78,7 @@ def account(owned: dict[str, Phone], replies: list[tuple[str, str]], began: date
         late = [contact for contact in begun if handed_over[contact.id] > contact.not_after]
         in_time = [contact for contact in begun if handed_over[contact.id] - contact.due_at <= _ON_TIME]
         taken = session.scalars(select(Outbound).where(Outbound.external_id.is_not(None))).all()
+        known = {message.external_id for message in taken}
         escalations = session.scalars(select(Escalation)).all()
         flagged = sum(body == RED_FLAG for _, body in replies)
         return Account(
@@ -97,7 +102,7 @@ def account(owned: dict[str, Phone], replies: list[tuple[str, str]], began: date
                 *_named("sent in quiet hours", _in_quiet_hours(session, taken)),
                 *_named("sent after the patient opted out", _after_opt_out(session, taken)),
                 *_named("sent twice", _twice(taken)),
-                *_named("at Twilio but not of ours", _strays(taken)),
+                *_named("at Twilio but not of ours", [sid for sid in sids if sid not in known]),
                 *_named("sent by a phone and not stored", _lost(session, len(replies))),
                 *_named("stored and not handled", _unhandled(session)),
                 *_named("a red flag without an escalation", _missed(session, flagged)),
@@ -178,11 +183,9 @@ def _twice(taken: Sequence[Outbound]) -> list[str]:
     return [str(row[0]) for row in callbacks] + [f"inbound {inbound}" for (inbound, _, _), times in words.items() if times > 1]
 
 
-def _strays(taken: Sequence[Outbound]) -> list[str]:
-    known = {message.external_id for message in taken}
+def _sids_at_twilio() -> list[str]:
     with sqlite3.connect(f"file:{settings().data_dir / 'emulator.db'}?mode=ro", uri=True) as ledger:
-        sids = [row[0] for row in ledger.execute("SELECT sid FROM messages WHERE direction = 'outbound-api'")]
-    return [sid for sid in sids if sid not in known]
+        return [row[0] for row in ledger.execute("SELECT sid FROM messages WHERE direction = 'outbound-api'")]
 
 
 def _lost(session: Session, sent: int) -> list[str]:
