@@ -111,7 +111,7 @@ class LifeCycle(RuleBasedStateMachine):
         Sender(self.phone, self.clock).run(patient)
         for reference in self.phone.references[taken:]:
             row = waiting[reference]
-            self.sent.append(Sent(person, f"{row.id}", row.compliance, row.not_after is not None, self.clock.now(), consent, person in self.dead))
+            self.sent.append(Sent(person, f"{row.id}", row.compliance, row.contact_id is not None, self.clock.now(), consent, person in self.dead))
 
     @rule(person=st.integers(0, _PEOPLE - 1), silent=st.booleans())
     def a_sender_runs(self, person: int, silent: bool) -> None:
