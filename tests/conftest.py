@@ -178,6 +178,12 @@ class Service:
         """The texts that a phone got."""
         return [message["body"] for message in httpx.get(f"{self.phones}/phones/{number}/messages").json() if message["direction"] == "in"]
 
+    def agree(self, phone: str) -> None:
+        """The patient asks for messages, reads what they are, and asks again."""
+        for answer in ("We would like to check", "messages are on again"):
+            self.text(phone, "START")
+            self.wait_for(phone, answer)
+
     def wait_for(self, number: str, words: str, within_s: float = 40) -> str:
         """The first text to the phone that holds these words."""
         end = time.monotonic() + within_s

@@ -42,8 +42,7 @@ class Engines:
         phone = f"+1555030{number:04d}"
         options = ["--reference", f"e{number}", "--name", "Eve Example", "--phone", phone, "--date-of-birth", "1960-01-01", "--anchor", "2020-01-01"]
         assert self.service.run("campaign", "enroll", "Knee replacement (demo)", *options).returncode == 0
-        self.service.text(phone, "START")
-        self.service.wait_for(phone, "messages are on again")
+        self.service.agree(phone)
         return phone
 
     def escalations(self, phone: str) -> list[str]:
