@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, delete, func, literal,
 from sqlalchemy.orm import Session
 
 from care.audit import record
-from care.campaigns.plan import appointment_contact, contacts_of, move, run_version
+from care.campaigns.plan import appointment_contact, contacts_of, move, set_version
 from care.campaigns.service import CampaignInvalid, EnrollmentConflict
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind, StopEvent
@@ -113,7 +113,7 @@ def amend(session: Session, campaign: Campaign, actor: str, at: datetime, *, mov
     if move_patients:
         for enrollment in session.scalars(flying.where(Enrollment.protocol_version != version).execution_options(yield_per=_BATCH)):
             _plan_again(session, campaign, enrollment, at)
-            run_version(enrollment, protocol)
+            set_version(enrollment, protocol)
     record(session, actor=actor, action="campaign_amended", subject=campaign.id, at=at)
     return Amended(version, behind if move_patients else 0, 0 if move_patients else behind)
 

@@ -90,4 +90,4 @@ def _first_question(contact: Contact, patient: Patient) -> OutboundText:
 
 
 def _scripted(key: str, patient: Patient, **values: str) -> OutboundText:
-    return OutboundText(scripted(key, patient.language, first_name=patient.name.split()[0], **values), key=key)
+    return OutboundText(scripted(key, patient.language, first_name=patient.first_name, **values), key=key)

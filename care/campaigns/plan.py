@@ -29,7 +29,7 @@ def place_of(patient: Patient) -> Place:
     return Place(patient.timezone, patient.state)
 
 
-def run_version(enrollment: Enrollment, protocol: Protocol) -> None:
+def set_version(enrollment: Enrollment, protocol: Protocol) -> None:
     """The enrollment runs this version of the protocol, and keeps of it what its contacts do not hold."""
     enrollment.protocol_version = protocol.version
     enrollment.no_answer = protocol.no_answer.model_dump()

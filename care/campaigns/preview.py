@@ -18,13 +18,14 @@ from care.knowledge.model import StepKind
 from care.messages.notice import notice
 from care.messages.outbox import SEGMENTS_A_MESSAGE, waits_in_chat
 from care.messages.sms_text import fold, segments, split
+from care.messages.unsaid import asked_in_a_contact
 from care.patients.consent import ConsentStatus, consent_status
 from care.patients.model import NewPatient
 from care.sessions import sample_url
 from care.settings import settings
 from care.storage.columns import new_id
 from care.storage.engine import reading
-from care.storage.tables import Campaign, Contact, ContactState, Enrollment, Inbound, Patient
+from care.storage.tables import Campaign, Contact, ContactState, Enrollment, Patient
 
 
 class PreviewedContact(BaseModel):
@@ -82,8 +83,7 @@ def preview_new(campaign: Campaign, new: NewPatient, at: datetime) -> list[Previ
 
 
 def _consent_of(session: Session, patient_id: str) -> _Consent:
-    asked = select(Inbound.id).where(Inbound.patient_id == patient_id, Inbound.trigger == "ask_consent", Inbound.contact_id.is_not(None)).limit(1)
-    return _Consent(consent_status(session, patient_id), session.scalar(asked) is not None)
+    return _Consent(consent_status(session, patient_id), patient_id in asked_in_a_contact(session, [patient_id]))
 
 
 def _previewed(contact: Contact, patient: Patient, consent: _Consent) -> PreviewedContact:

@@ -21,6 +21,7 @@ from care.escalations.service import Cause, raise_escalation
 from care.knowledge.model import NoAnswer, StepKind
 from care.messages.conversation import lock_conversations
 from care.messages.outbox import OutboundText
+from care.messages.unsaid import asked_in_a_contact
 from care.patients.consent import ConsentStatus, consent_statuses
 from care.settings import settings
 from care.storage.tables import (
@@ -180,8 +181,6 @@ def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
     unanswered: dict[str, list[Contact]] = {}
     for contact in session.scalars(select(Contact).where(Contact.patient_id.in_(ids), Contact.state.in_(_OPEN))):
         unanswered.setdefault(contact.patient_id, []).append(contact)
-    # A request that answered a START has no contact, so that nobody reminds of it: a contact asks again.
-    asked = select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), Inbound.trigger == "ask_consent", Inbound.contact_id.is_not(None))
     to_do = (Inbound.state.in_((InboundState.STORED, InboundState.ACCEPTED)), Inbound.trigger.is_(None))
     wrote = select(Inbound.patient_id).where(Inbound.patient_id.in_(ids), *to_do)
     taken = select(Conversation.patient_id).where(Conversation.patient_id.in_(ids), Conversation.coordinator_id.is_not(None))
@@ -192,7 +191,7 @@ def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
         with_a_person=set(session.scalars(taken)),
         with_a_message=set(session.scalars(wrote)),
         consent=consent_statuses(session, ids),
-        asked_for_consent=set(session.scalars(asked)),
+        asked_for_consent=asked_in_a_contact(session, ids),
         last_said={row[0]: row[1] for row in session.execute(said)},
         last_notice={row[0]: row[1] for row in session.execute(told)},
         unanswered=unanswered,

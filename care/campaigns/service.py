@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from care.audit import record
-from care.campaigns.plan import contacts_of, run_version
+from care.campaigns.plan import contacts_of, set_version
 from care.knowledge import knowledge
 from care.knowledge.model import StopEvent
 from care.patients.model import NewPatient
@@ -96,7 +96,7 @@ def enroll(session: Session, campaign: Campaign, new: NewPatient, at: datetime, 
     """
     patient = check_enrollable(session, campaign, new) or _new_patient(session, new, at)
     enrollment = Enrollment(campaign_id=campaign.id, patient_id=patient.id, anchor=new.anchor, created_at=at)
-    run_version(enrollment, knowledge().protocols[campaign.protocol])
+    set_version(enrollment, knowledge().protocols[campaign.protocol])
     session.add(enrollment)
     session.flush()
     planned = [contact for contact in contacts_of(campaign, patient, enrollment) if contact.not_after > at]

@@ -21,7 +21,7 @@ _LEFT = (OutboundState.ACCEPTED, OutboundState.SENT, OutboundState.DELIVERED)
 
 def notice(patient: Patient, link: str) -> str:
     """Its words."""
-    return scripted(NOTICE, patient.language, first_name=patient.name.split()[0], link=link)
+    return scripted(NOTICE, patient.language, first_name=patient.first_name, link=link)
 
 
 def new_notice(session: Session, patient: Patient, at: datetime) -> str:

@@ -116,7 +116,7 @@ def _ask_for_consent(session: Session, patient: Patient, inbound: Inbound) -> No
     if consent_request_waits(session, patient.id):
         return
     noted = note_said(session, patient.id, ASK_CONSENT, None, f"start:{inbound.id}", inbound.received_at)
-    request = OutboundText(scripted("consent_request", patient.language, first_name=patient.name.split()[0]), key="consent_request")
+    request = OutboundText(scripted("consent_request", patient.language, first_name=patient.first_name), key="consent_request")
     write(session, patient.id, inbound.channel, [request], inbound.received_at, inbound_id=noted)
 
 

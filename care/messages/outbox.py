@@ -81,7 +81,7 @@ def write(
     session.add_all(rows)
 
 
-def in_words(row: Outbound) -> bool:
+def must_hide(row: Outbound) -> bool:
     """Whether the row waits to say on a shared phone what may not stand there."""
     return row.state is OutboundState.PENDING and waits_in_chat(_text(row), shared_phone=True)
 

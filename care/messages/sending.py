@@ -21,7 +21,7 @@ from care.messages import breaker
 from care.messages.conversation import lock_conversations
 from care.messages.gateway import SmsGateway, SmsUnanswered
 from care.messages.handing_over import Answer, Claim, HandingOver, SendPolicy
-from care.messages.outbox import hide_waiting, in_words
+from care.messages.outbox import hide_waiting, must_hide
 from care.messages.pace import Haste
 from care.messages.pool import leave_full_number, sticky_number
 from care.messages.twilio_errors import ErrorClass, handling
@@ -143,7 +143,7 @@ class Sender:
         take_back_ended(session, [row for rows in waiting.values() for row in rows], self._clock.now())
         for patient in patients.values():
             # Also what was on its way when the phone was marked shared, and came back.
-            if patient.shared_phone and any(in_words(row) for row in waiting[patient.id]):
+            if patient.shared_phone and any(must_hide(row) for row in waiting[patient.id]):
                 hide_waiting(session, patient, self._clock.now())
                 waiting[patient.id] = list(session.scalars(opened.where(Outbound.patient_id == patient.id)))
         claims: list[Claim] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, or_, select, update
@@ -20,6 +20,13 @@ def consent_was_asked(session: Session, patient_id: str) -> bool:
     """Whether a request for consent has left for the patient's present number and was not lost on the way, or stands in the chat."""
     request = select(Outbound.id).join(Inbound, Inbound.id == Outbound.inbound_id).where(Inbound.patient_id == patient_id, Inbound.trigger == ASK_CONSENT)
     return bool(session.scalar(select(request.where(Outbound.state.not_in(_NEVER_ARRIVED)).exists())))
+
+
+def asked_in_a_contact(session: Session, patient_ids: Collection[str]) -> set[str]:
+    """Which of the patients a contact has asked for consent. A request that answered a START has no contact, so that nobody reminds of it: a contact asks
+    again."""
+    asked = (Inbound.patient_id.in_(patient_ids), Inbound.trigger == ASK_CONSENT, Inbound.contact_id.is_not(None))
+    return set(session.scalars(select(Inbound.patient_id).where(*asked)))
 
 
 def consent_request_waits(session: Session, patient_id: str) -> bool:

@@ -111,6 +111,11 @@ class Patient(Base):
     shared_phone: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime]
 
+    @property
+    def first_name(self) -> str:
+        """What a text calls the patient."""
+        return self.name.split()[0]
+
 
 class Consent(Base):
     """One grant or revocation (null: to be asked anew, the number is another), with channel, words and time. Never changed, never deleted."""
@@ -203,7 +208,10 @@ class Conversation(Base):
 
 
 class Inbound(Base):
-    """A message from a patient, or (with `trigger`) our own prompt to speak first; one turn each, in order of `id`."""
+    """A message from a patient, or (with `trigger`) our own prompt to speak first; one turn each, in order of `id`.
+
+    `not_after` ends what is said by itself: of a prompt its words, of a patient's message the confirmation of an opt-out in it.
+    """
 
     __tablename__ = "inbound"
     __table_args__ = (

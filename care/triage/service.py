@@ -39,7 +39,7 @@ _ENOUGH = ((Acuity.EMERGENCY, 0.2), (Acuity.URGENT, 0.5), (Acuity.ROUTINE, 0.6))
 of their 161 emergencies is missed, with a margin; docs/triage.md has the figures."""
 _BESIDE_URGENT = 0.5
 """Where a rule already calls a clinician today, an emergency of the encoder's alone must be as likely as not: it leans for danger that nobody else has seen.
-Chosen on the validation voices: none of the 13 reports below it, nor of the 10 next up to 0.9, is an emergency."""
+Chosen on the validation voices: none of the 20 such reports below 0.9 is an emergency (docs/triage.md)."""
 _CRISIS_SURE = 0.5
 _WIDE = 2
 """Layers this many levels apart disagree: a person looks, at the higher. One level apart, see `_decided`."""

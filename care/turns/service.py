@@ -138,7 +138,7 @@ class TurnRunner:
         clinical = clinical_context(session, patient, now)
         context = DialogueContext(
             patient=patient.id,
-            first_name=patient.name.split()[0],
+            first_name=patient.first_name,
             clinic=self._settings.clinic_name,
             clinic_phone=self._settings.clinic_phone,
             channel=inbound.channel.value,
