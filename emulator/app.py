@@ -17,18 +17,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zlib import crc32
 
-import httpx
+import aiohttp
 from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, Field
 from twilio.request_validator import RequestValidator
+from yarl import URL
 
 from emulator.store import QUEUED, Ledger, Sms
 
 _STATIC = Path(__file__).parent / "static"
 _CSP = "default-src 'self'; frame-ancestors 'none'"
 _basic = HTTPBasic(auto_error=False)
+_TIMEOUT_S, _CONNECTIONS = 15.0, 100
+_KEPT_ALIVE_S = 4.0
+"""Shorter than servers keep a quiet connection: a webhook that meets one just closed would be lost."""
 FaultKind = Literal[
     "429",
     "5xx",
@@ -111,7 +115,9 @@ class _TwimlMessages(HTMLParser):
 
 
 class Emulator:
-    """The account's state: the ledger, the faults to play, and the jobs that post webhooks."""
+    """The account's state: the ledger, the faults to play, and the jobs that post webhooks, which need `client`."""
+
+    client: aiohttp.ClientSession
 
     def __init__(self, account: Account, ledger: Ledger) -> None:
         self.account = account
@@ -120,7 +126,6 @@ class Emulator:
         self._listed_from: dict[str, float] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._chance = random.Random(0)  # noqa: S311 - the same faults in every run
-        self._client = httpx.AsyncClient(timeout=15.0)
         self._validator = RequestValidator(account.token)
 
     def fault(self, to: str, *kinds: FaultKind) -> Fault | None:
@@ -182,25 +187,26 @@ class Emulator:
             "MessageSid": sms.sid, "SmsSid": sms.sid, "SmsMessageSid": sms.sid, "AccountSid": self.account.sid, "From": sms.sender, "To": sms.recipient,
             "Body": sms.body, "NumMedia": str(sms.media), "NumSegments": "1", "SmsStatus": "received", "ApiVersion": "2010-04-01", "FromState": "",
         }  # fmt: skip
-        answer = await self._post(self.account.inbound_url, fields)
-        if answer is not None and answer.status_code == httpx.codes.OK:
+        twiml = await self._post(self.account.inbound_url, fields)
+        if twiml:
             reader = _TwimlMessages()
-            reader.feed(answer.text)
+            reader.feed(twiml)
             for text in reader.texts:
                 self.ledger.add("outbound-reply", sms.recipient, sms.sender, text, "delivered")
 
-    async def _post(self, url: str, fields: dict[str, str]) -> httpx.Response | None:
-        """One attempt, and one more where the connection itself failed, as Twilio does."""
+    async def _post(self, url: str, fields: dict[str, str]) -> str | None:
+        """What a webhook answers with success, after one attempt, and one more where the connection itself failed, as Twilio does."""
         headers = {
             "X-Twilio-Signature": self._validator.compute_signature(url, fields),
             "I-Twilio-Idempotency-Token": secrets.token_hex(16),
         }
         for _ in range(2):
             try:
-                return await self._client.post(url, data=fields, headers=headers)
-            except httpx.ConnectError:
+                async with self.client.post(URL(url, encoded=True), data=fields, headers=headers) as answer:
+                    return await answer.text() if answer.ok else None
+            except aiohttp.ClientConnectorError:
                 await asyncio.sleep(0.2)
-            except httpx.HTTPError:
+            except (aiohttp.ClientError, TimeoutError):
                 return None
         return None
 
@@ -211,7 +217,9 @@ def create_app(account: Account, ledger: Ledger) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
+        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEPT_ALIVE_S)
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(_TIMEOUT_S)) as emulator.client:
+            yield
 
     app = FastAPI(title="Twilio emulator", lifespan=lifespan, docs_url=None, redoc_url=None)
 

@@ -31,6 +31,8 @@ from web.twilio_signature import SignatureInvalid, check_signature, tokens_of
 
 log = structlog.get_logger()
 _MOST_TOGETHER, _MOST_FIELDS, _LOOK_S = 100, 200, 3
+_RECEIPTS_GATHER_S = 0.03
+"""Nobody waits for a receipt: one transaction keeps what comes within so long."""
 _EMPTY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _FORM = "application/x-www-form-urlencoded"
 _Form = TypeVar("_Form", bound=BaseModel)
@@ -160,7 +162,7 @@ def _receive_alone(told: Told) -> None:
 
 routes = [Mount("/sms", routes=[Route("/inbound", inbound, methods=["POST"]), Route("/status", status, methods=["POST"])])]
 _inbox: Together[Incoming, Stored | None] = Together(_store_all, _MOST_TOGETHER)
-_receipts: Together[Told, bool] = Together(_receive_all, _MOST_TOGETHER)
+_receipts: Together[Told, bool] = Together(_receive_all, _MOST_TOGETHER, gather_s=_RECEIPTS_GATHER_S)
 _acceptance: Together[str, list[Accepted]] = Together(_accept_all, _MOST_TOGETHER, after=_inbox)
 _bells: Together[Accepted, None] = Together(_ring_all, _MOST_TOGETHER)
 

@@ -25,12 +25,12 @@ class _Waiting(Generic[Item, Result]):
 class Together(Generic[Item, Result]):
     """Groups of at most `most` items, one group at a time, worked on in a thread. `work` gives each item's result, in order.
 
-    One item alone is not kept waiting for others. In a crowd, and just after one, a group lets the work of `after` pass, until one of its own items has waited
-    two seconds. Belongs to one event loop.
+    A group takes in what comes within `gather_s` seconds; where none are set, one item alone is not kept waiting for others. In a crowd, and just after one, a
+    group lets the work of `after` pass, until one of its own items has waited two seconds. Belongs to one event loop.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], most: int, after: Together[Any, Any] | None = None) -> None:
-        self._work, self._most, self._after = work, most, after
+    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], most: int, after: Together[Any, Any] | None = None, gather_s: float = 0.0) -> None:
+        self._work, self._most, self._after, self._gather_s = work, most, after, gather_s
         self._waiting: list[_Waiting[Item, Result]] = []
         self._working: asyncio.Task[None] | None = None
         self._groups, self._crowded = 0, False
@@ -58,6 +58,7 @@ class Together(Generic[Item, Result]):
 
     async def _work_on_all(self) -> None:
         while self._waiting:
+            await asyncio.sleep(self._gather_s)
             await self._let_pass()
             group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             self._groups, self._crowded = self._groups + 1, len(group) > 1

@@ -7,7 +7,8 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_init
 
-from care.redflags import make_ready
+from care import redflags
+from care.campaigns import hours
 from care.settings import settings
 
 app = Celery("aftercare", broker=settings().redis, include=["workers.turns", "workers.campaigns", "workers.upkeep"])
@@ -44,6 +45,7 @@ app.conf.update(
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]
-def read_the_rules(**_given: Any) -> None:
+def make_ready(**_given: Any) -> None:
     """Before the pool is forked: its processes share what was read."""
-    make_ready()
+    hours.make_ready()
+    redflags.make_ready()

@@ -16,7 +16,7 @@ from care.storage.engine import transaction
 from workers.app import app
 from workers.turns import TOGETHER, run_turns, send_each
 
-_AT_ONCE = 50
+_AT_ONCE = 48
 """So many in a transaction: others wait for no more than these, and their messages leave while the next are prepared."""
 _LONGEST_S = 1.8
 """So long a tick goes on. What it skips or puts off takes nothing of the pace: after an outage thousands of stale contacts must not keep back the others."""
@@ -30,8 +30,10 @@ _MOST_TURNS_AHEAD = 100
 def room(session: Session, at: datetime) -> int:
     """How many may be written to before too much waits; none where it is not positive."""
     current = settings()
+    if turns_wait(session) >= _MOST_TURNS_AHEAD * current.worker_processes:
+        return 0
     ahead = min(_MOST_AHEAD, max(_FEWEST_AHEAD, int(_AHEAD_S * current.sms_segments_per_second * len(current.our_numbers))))
-    return min(ahead - outreach_waits(session, at), _MOST_TURNS_AHEAD * current.worker_processes - turns_wait(session))
+    return ahead - outreach_waits(session, at)
 
 
 @app.task(name="campaigns.tick")  # type: ignore[untyped-decorator]

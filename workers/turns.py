@@ -15,7 +15,7 @@ from workers.app import app
 
 log = structlog.get_logger()
 
-TOGETHER = 10
+TOGETHER = 16
 """So many patients' messages are sent with the same transactions."""
 
 

@@ -57,6 +57,11 @@ def closes(moment: datetime, place: Place) -> datetime:
     return hours[1] if hours is not None and hours[0] <= moment < hours[1] else moment
 
 
+def make_ready() -> None:
+    """Reads the calendars now, not with the first contact: it takes a second."""
+    is_holiday(date.today(), None)
+
+
 def is_holiday(day: date, state: str | None) -> bool:
     """Whether the day is a public holiday of the United States or of the state."""
     return day in _holidays(state)

@@ -67,7 +67,8 @@ def say(session: Session, contact: Contact, texts: list[OutboundText], at: datet
 
 
 def _say(session: Session, contact: Contact, trigger: str, texts: list[OutboundText], at: datetime, not_after: datetime) -> bool:
-    inbound_id = note_said(session, contact.patient_id, trigger, contact.id, _key(contact), at)
+    with session.no_autoflush:  # what a tick has changed is written together at its end
+        inbound_id = note_said(session, contact.patient_id, trigger, contact.id, _key(contact), at)
     if inbound_id is None:
         return False
     write(session, contact.patient_id, Channel.SMS, texts, at, inbound_id=inbound_id, contact_id=contact.id, not_after=not_after)

@@ -295,7 +295,7 @@ def test_while_many_who_wrote_wait_for_their_turn_nobody_is_written_to(clock: Ma
     most = settings().worker_processes
     for number in range(1, most + 1):
         with transaction() as session:
-            assert campaigns.room(session, clock.now()) == most + 1 - number
+            assert campaigns.room(session, clock.now()) > 100, "who may be written to are not counted by whose turns there are"
         text_in(add_patient(number), "my knee is sore", number)
     with transaction() as session:
         assert campaigns.room(session, clock.now()) == 0
