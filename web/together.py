@@ -58,7 +58,8 @@ class Together(Generic[Item, Result]):
 
     async def _work_on_all(self) -> None:
         while self._waiting:
-            await asyncio.sleep(self._gather_s)
+            if self._gather_s:
+                await asyncio.sleep(self._gather_s)
             await self._let_pass()
             group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             self._groups, self._crowded = self._groups + 1, len(group) > 1

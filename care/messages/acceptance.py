@@ -35,6 +35,7 @@ _OF_MESSAGE = load_only(
     Inbound.patient_id,
     Inbound.channel,
     Inbound.body,
+    Inbound.media,
     Inbound.ours,
     Inbound.received_at,
     Inbound.not_after,

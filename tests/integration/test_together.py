@@ -309,6 +309,25 @@ def test_a_group_costs_the_database_no_more_questions_than_two_of_it(clock: Manu
 
 
 @pytest.mark.usefixtures("database")
+def test_a_group_that_is_accepted_costs_the_database_no_more_questions_than_two_of_it() -> None:
+    asked: list[str] = []
+    event.listen(engine(), "before_cursor_execute", lambda _connection, _cursor, statement, *_given: asked.append(statement))
+
+    def questions(first: int, number: int) -> int:
+        people = [add_patient(each) for each in range(first, first + number)]
+        with transaction() as session:
+            stored = store(
+                session, [Incoming(Channel.SMS, f"SM{first}{each}", "My knee is sore", NOON, patient_id=patient) for each, patient in enumerate(people)]
+            )
+        assert all(each.inbound_id for each in stored)
+        before = len(asked)
+        assert len(acceptance.accept_waiting(people)) == number
+        return len(asked) - before
+
+    assert questions(0, 2) == questions(10, 12)
+
+
+@pytest.mark.usefixtures("database")
 def test_several_patients_wait_for_twilio_together_and_each_of_their_messages_in_order(clock: ManualClock) -> None:
     people = [add_patient(number) for number in range(4)]
     for number, patient in enumerate(people):
