@@ -53,6 +53,11 @@ def service_time(real: timedelta) -> timedelta:
     return real * settings().clock_speed
 
 
+def real_time(service: timedelta) -> timedelta:
+    """How much real time passes while the service's clock goes so far."""
+    return service / settings().clock_speed
+
+
 @cache
 def service_clock() -> Clock:
     """The clock of this installation. All processes share the origin of a fast clock through a file in the data folder."""

@@ -21,6 +21,7 @@ from care.messages import breaker
 from care.messages.conversation import lock_conversations
 from care.messages.gateway import SmsGateway, SmsUnanswered
 from care.messages.handing_over import Answer, Claim, HandingOver, SendPolicy
+from care.messages.late_answers import hold_late
 from care.messages.outbox import hide_waiting, must_hide
 from care.messages.pace import Haste
 from care.messages.pool import leave_full_number, sticky_number
@@ -39,7 +40,7 @@ _SILENT_AFTER, _SILENCE = 5, 503
 _TOO_LONG_FOR_SAFETY = timedelta(minutes=1)
 _TOGETHER = 3
 """So many messages of a patient are claimed at once."""
-_OF_PATIENT = load_only(Patient.id, Patient.phone, Patient.number_problem, Patient.shared_phone)
+_OF_PATIENT = load_only(Patient.id, Patient.phone, Patient.number_problem, Patient.shared_phone, Patient.timezone, Patient.state)
 
 
 class Sender:
@@ -146,6 +147,7 @@ class Sender:
             if patient.shared_phone and any(must_hide(row) for row in waiting[patient.id]):
                 hide_waiting(session, patient, self._clock.now())
                 waiting[patient.id] = list(session.scalars(opened.where(Outbound.patient_id == patient.id)))
+        hold_late(session, waiting, patients, self._clock.now())
         claims: list[Claim] = []
         for conversation in conversations:
             rows = waiting[conversation.patient_id]
