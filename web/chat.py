@@ -23,7 +23,7 @@ from care.messages.inbox import MAX_BODY, Incoming
 from care.sessions import LinkRefused, close_session, mark_gone, mark_online, open_chat, session_subject, touch
 from care.settings import settings
 from care.storage.engine import reading, transaction
-from care.storage.tables import Channel, SessionKind
+from care.storage.tables import Channel, Patient, SessionKind
 from care.turns.service import TurnRunner
 
 router = APIRouter()
@@ -62,10 +62,11 @@ class ChatLine(BaseModel):
 
 
 class Conversation(BaseModel):
-    """The history; `cursor` is where the socket goes on."""
+    """The history; `cursor` is where the socket goes on, `language` the one that the patient reads."""
 
     lines: list[ChatLine]
     cursor: int
+    language: str
 
 
 @cache
@@ -129,9 +130,9 @@ def history(patient_id: PatientId, aftercare_chat: Annotated[str, Cookie()] = ""
     """The conversation so far."""
     with transaction(durable=False) as session:
         touch(session, aftercare_chat)
-        lines = conversation(session, patient_id)
+        lines, language = conversation(session, patient_id), session.get_one(Patient, patient_id).language
     cursor = max((int(line.id[3:]) for line in lines if line.author != "patient"), default=0)
-    return Conversation(lines=_shown(lines), cursor=cursor)
+    return Conversation(lines=_shown(lines), cursor=cursor, language=language)
 
 
 @router.post("/chat/messages")
@@ -148,7 +149,8 @@ def send(message: ChatMessage, patient_id: PatientId, aftercare_chat: Annotated[
     _turns().run(patient_id)
     with reading() as session:
         lines, cursor = sent_since(session, patient_id, before)
-    return Conversation(lines=_shown(lines), cursor=cursor)
+        language = session.get_one(Patient, patient_id).language
+    return Conversation(lines=_shown(lines), cursor=cursor, language=language)
 
 
 @router.websocket("/chat/socket")

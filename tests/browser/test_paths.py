@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -21,8 +22,10 @@ from sqlalchemy import delete
 
 from aftercare.demo import waking_zone
 from care.clock import service_clock
+from care.messages.outbox import OutboundText, write
+from care.sessions import chat_url
 from care.storage.engine import transaction
-from care.storage.tables import Escalation, Role, WebSession
+from care.storage.tables import Channel, Escalation, Inbound, Role, WebSession
 from care.users import add_user
 from tests.conftest import NOON, Service, add_patient
 from tests.integration.parties import rows, text_in
@@ -228,6 +231,29 @@ def test_the_widget_opens_on_another_page_with_one_script_tag(service: Service, 
         expect(page.get_by_role("log")).to_contain_text("You are welcome", timeout=20_000)
     finally:
         server.shutdown()
+
+
+def test_a_patient_reads_the_page_and_the_tapped_answer_in_the_own_language(database: str, browser: Browser) -> None:
+    patient, now = add_patient(language="es"), service_clock().now()
+    question = OutboundText("¿Tiene fiebre?", quick_replies=[{"label": "Sí", "text": "yes"}, {"label": "No", "text": "no"}])
+    with transaction() as session:
+        link = urlsplit(chat_url(session, patient, now))
+        write(session, patient, Channel.WEB, [question], now)
+    with web_alone() as address:
+        page = browser.new_context(viewport={"width": 320, "height": 568}, locale="zh-CN").new_page()
+        page.goto(f"{address}/#{link.fragment}")
+        page.get_by_label("您的出生日期").fill("1950-01-01")
+        page.get_by_role("button", name="打开聊天").click()
+        expect(page).to_have_title("Chat con su equipo de atención")
+        expect(page.get_by_role("button", name="Enviar")).to_be_visible()
+        assert barriers(page) == []
+        page.get_by_role("button", name="Sí").click()
+        expect(page.get_by_role("log")).to_contain_text("Usted: Sí")
+        expect(page.get_by_role("status")).to_be_empty(timeout=30_000)
+        page.reload()
+        expect(page.get_by_role("log")).to_contain_text("Usted: Sí")
+        assert [row.body for row in rows(Inbound)] == ["yes"]
+        page.context.close()
 
 
 @pytest.fixture

@@ -20,22 +20,35 @@
   const call = (path, body) =>
     fetch(base + path, { method: body ? "POST" : "GET", credentials: "include", headers: body ? { "Content-Type": "application/json" } : {}, body: body && JSON.stringify(body) });
 
-  const chat = make("section", { class: "chat", "aria-label": "Chat with your care team" });
+  const chat = make("section", { class: "chat" });
   const shown = new Set();
   const queue = [];
-  let list, quick, status, cursor = 0, socket = null, sending = false, closed = false;
+  let list, quick, status, cursor = 0, socket = null, sending = false, closed = false, offered = [];
+  let words, inAllLanguages;
+
+  // The browser's language until it is known which one the patient reads.
+  function speak(language) {
+    const known = inAllLanguages[language] ? language : "en";
+    words = inAllLanguages[known];
+    host.lang = known;
+    chat.setAttribute("aria-label", words.title);
+    if (!mount) return;
+    document.documentElement.lang = known;
+    document.title = words.title;
+    for (const element of document.querySelectorAll("[data-words]")) element.textContent = words[element.dataset.words];
+  }
 
   function openForm(token) {
     chat.replaceChildren();
     const form = make("form");
-    const label = make("label", { for: "dob" }, "Your date of birth");
+    const label = make("label", { for: "dob" }, words.date_of_birth);
     const input = make("input", { id: "dob", type: "date", required: "", max: new Date().toISOString().slice(0, 10), autocomplete: "bday" });
     const problem = make("p", { role: "alert" });
-    form.append(label, input, make("button", {}, "Open the chat"), problem);
+    form.append(label, input, make("button", {}, words.open), problem);
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       const answer = await call("/chat/open", { token, date_of_birth: input.value });
-      if (!answer.ok) { problem.textContent = (await answer.json()).detail; return; }
+      if (!answer.ok) { problem.textContent = words.not_opened; return; }
       history.replaceState(null, "", location.pathname);
       start();
     });
@@ -43,22 +56,26 @@
   }
 
   function needLink() {
-    chat.replaceChildren(make("p", { class: "status" }, "Please open the chat with the link that we sent to your phone. For a new link, text CHAT to the number that wrote to you."));
+    chat.replaceChildren(make("p", { class: "status" }, words.need_link));
   }
 
   function addLine(line, pending) {
     if (shown.has(line.id)) return null;
     shown.add(line.id);
     const item = make("p", { class: "line " + line.author + (pending ? " unsent" : "") });
-    item.append(make("span", { class: "hidden" }, { patient: "You: ", person: "Care team: " }[line.author] || "Automated service: "), document.createTextNode(line.text));
+    const mine = line.author === "patient";
+    const tapped = mine && offered.find((reply) => reply.text === line.text);
+    item.append(make("span", { class: "hidden" }, `${words[line.author] || words.bot}: `), document.createTextNode(tapped ? tapped.label : line.text));
     list.append(item);
     list.scrollTop = list.scrollHeight;
-    if (line.author !== "patient") showQuick(line.quick_replies);
+    if (mine) return item;
+    offered = line.quick_replies;
+    showQuick(offered);
     return item;
   }
 
   function showQuick(replies) {
-    quick.replaceChildren(...(replies || []).map((reply) => {
+    quick.replaceChildren(...replies.map((reply) => {
       const button = make("button", { type: "button" }, reply.label);
       button.addEventListener("click", () => say(reply.text));
       return button;
@@ -77,7 +94,7 @@
     sending = true;
     while (queue.length) {
       const { id, text, item } = queue[0];
-      status.textContent = "Writing\u2026";
+      status.textContent = words.writing;
       try {
         const answer = await call("/chat/messages", { id, text });
         if (answer.status === 401) { needLink(); closed = true; break; }
@@ -89,7 +106,7 @@
         cursor = Math.max(cursor, newest);
         status.textContent = "";
       } catch {
-        status.textContent = "Not sent yet. Trying again\u2026";
+        status.textContent = words.not_sent;
         await new Promise((wait) => setTimeout(wait, 2000));
       }
     }
@@ -114,12 +131,13 @@
     const answer = await call("/chat/messages");
     if (!answer.ok) { needLink(); return; }
     const past = await answer.json();
-    list = make("div", { class: "messages", role: "log", "aria-live": "polite", "aria-label": "Messages", tabindex: "0" });
-    quick = make("div", { class: "quick", role: "group", "aria-label": "Quick replies" });
+    speak(past.language);
+    list = make("div", { class: "messages", role: "log", "aria-live": "polite", "aria-label": words.messages, tabindex: "0" });
+    quick = make("div", { class: "quick", role: "group", "aria-label": words.quick_replies });
     status = make("p", { class: "status", role: "status" });
     const form = make("form");
-    const box = make("textarea", { rows: "2", maxlength: "100000", "aria-label": "Your message", placeholder: "Your message" });
-    form.append(box, make("button", {}, "Send"));
+    const box = make("textarea", { rows: "2", maxlength: "100000", "aria-label": words.message, placeholder: words.message });
+    form.append(box, make("button", {}, words.send));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const text = box.value.trim();
@@ -135,13 +153,12 @@
     listen();
   }
 
-  root.append(chat);
-  if (mount) {
-    mount.append(host);
-  } else {
+  function show() {
+    root.append(chat);
+    if (mount) { mount.append(host); return; }
     chat.classList.add("floating");
     chat.hidden = true;
-    const launcher = make("button", { class: "launcher", "aria-expanded": "false" }, "Chat with your care team");
+    const launcher = make("button", { class: "launcher", "aria-expanded": "false" }, words.title);
     launcher.addEventListener("click", () => {
       chat.hidden = !chat.hidden;
       launcher.setAttribute("aria-expanded", String(!chat.hidden));
@@ -149,7 +166,14 @@
     root.append(launcher);
     document.body.append(host);
   }
-  const token = new URLSearchParams(location.hash.slice(1)).get("open");
-  if (token) openForm(token);
-  else start();
+
+  async function begin() {
+    inAllLanguages = await (await call("/static/words.json")).json();
+    speak(navigator.language.slice(0, 2));
+    show();
+    const token = new URLSearchParams(location.hash.slice(1)).get("open");
+    if (token) openForm(token);
+    else start();
+  }
+  begin();
 })();
