@@ -270,7 +270,7 @@ def _stands_alone(part: str) -> bool:
 _SHORT = frozenset({
     "i", "a", "my", "im", "is", "it", "in", "on", "me", "no", "of", "so", "to", "up", "he", "we", "at", "as", "an", "be", "by", "do", "go", "if", "or",
     "us", "bp", "hi", "lo", "its", "hes", "shes", "ive", "ill", "cant", "wont", "dont", "isnt", "arent", "wasnt", "doesnt", "didnt", "havent", "hasnt",
-    "couldnt", "aint", "wouldnt", "thats", "theres", "y", "la", "el", "le", "se", "de", "en", "mi", "su", "un", "te", "ya", "al", "es",
+    "couldnt", "aint", "wouldnt", "thats", "theres", "pm", "dey", "dem", "y", "la", "el", "le", "se", "de", "en", "mi", "su", "un", "te", "ya", "al", "es",
 })  # fmt: skip
 """Words of one or two letters, and contractions, that may stand in a run-on."""
 

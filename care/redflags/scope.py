@@ -21,6 +21,9 @@ _NEAR_REACH = 4
 _ITEM = 4
 """What a bare "no" answers has at most this many words."""
 _BARE_NO = frozenset(["no", "nope", "none", "nah", "nil", "neg", "nada", "ninguno", "ninguna"])
+_ASKED = frozenset(["asked", "asks", "asking"])
+_NEITHER = _BARE_NO | {"neither", "not", "at", "all", "to", "both", "of", "them"}
+"""A sentence of these alone denies all that somebody asked in the one before."""
 _BLANK = "_"
 
 
@@ -64,6 +67,8 @@ class ReadClause:
         """The words that set others aside."""
         read = (_denials, _denied_after, _of_another, _of_the_past, _supposed, _expected)
         found = [scope for each in read for scope in each(self.words, self._found)]
+        if self.after and _ASKED & set(self.words.words) and _NEITHER.issuperset(self.after.words):  # "asked if I had passed out. Neither."
+            found.append(Scope(Aside.DENIED, (0, 0), 0, len(self.words.words)))
         if self.after and not self._found.get("recent") and not self._found.get("not_past") and _tells_of_what_was(self.words.words):
             found += [
                 Scope(Aside.PAST, (0, 0), 0, len(self.words.words))
@@ -180,15 +185,17 @@ def _of_another(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Sco
         return
     if found.get("another_all") and found.get("relatives"):
         yield Scope(Aside.ANOTHER, found["another_all"][0], 0, len(clause.words))
-    new = [place for place in _new_statements(clause, found) if clause.words[place] not in _THIRD_PERSON]
-    for start, end in _longest(found.get("another", [])):
-        if not _SELF.isdisjoint(clause.words[start + 1 : end]):
-            continue
+    statements = _new_statements(clause, found)
+    new = [place for place in statements if clause.words[place] not in _THIRD_PERSON]
+    of_others = [(start, end) for start, end in found.get("another", []) if _SELF.isdisjoint(clause.words[start + 1 : end])]
+    for start, end in _longest(of_others):
         own = [place for place in range(end, len(clause.words)) if _speaks_of_self(clause, place)]
-        yield Scope(Aside.ANOTHER, (start, end), start, min([*own, *(place for place in new if place >= end), len(clause.words)]))
+        ends = statements if clause.words[start] in _WHOSE else new  # "his brother has dementia, he talks nonsense now": he is the patient
+        yield Scope(Aside.ANOTHER, (start, end), start, min([*own, *(place for place in ends if place >= end), len(clause.words)]))
 
 
 _THIRD_PERSON = frozenset(["he", "she", "they", "his", "her", "hes", "shes", "who", "and", "el", "ella"])
+_WHOSE = frozenset(["his", "her", "their"])
 _WAS = frozenset(
     ["had", "was", "were", "got", "did", "couldnt", "passed", "fainted", "vomited", "bled", "coughed", "felt", "came", "went", "tuve", "estuve", "tenia"]
 )
@@ -205,6 +212,14 @@ _OF_A_PLACE = frozenset({
 def _speaks_of_self(clause: Clause, place: int) -> bool:
     word = clause.words[place]
     return word in _SELF or (word in {"my", "mi"} and clause.words[place - 1] not in _OF_A_PLACE)
+
+
+def _begins_with_my(clause: Clause, place: int) -> bool:
+    return _speaks_of_self(clause, place) and clause.words[place - 1] not in _DONE_TO
+
+
+_DONE_TO = frozenset(["bang", "bump", "knock", "twist", "nick", "scratch", "jar"])
+"""What is supposed to befall the "my" after these: "if I bang my head"."""
 
 
 def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
@@ -250,12 +265,16 @@ def _supposed(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope
         yield Scope(Aside.SUPPOSED, (0, 1), 0, _statement(clause, found, 0)[1])
     for start, end in found.get("supposed_all", []):
         yield Scope(Aside.SUPPOSED, (start, end), 0, len(clause.words))
-    ends = [start for start, _ in found.get("supposed_ends", []) if clause.words[start] != "my" or _speaks_of_self(clause, start)]
+    ends = [start for start, _ in found.get("supposed_ends", []) if clause.words[start] != "my" or _begins_with_my(clause, start)]
     for start, end in _longest(found.get("supposed", [])):
-        if any(first < end and start < last for first, last in undone):
+        if clause.words[start : start + 2] != _TO_COME and any(first < end and start < last for first, last in undone):
             continue
         stops = [place for place in ends if place >= end] + [_statement(clause, found, start)[1]]
         yield Scope(Aside.SUPPOSED, (start, end), start, min(stops))
+
+
+_TO_COME = ("how", "will")
+"""A question that begins so asks of what is not yet there, also with "know if"."""
 
 
 def _at_start(name: str, found: Mapping[str, list[Span]]) -> bool:
@@ -271,7 +290,26 @@ def _new_statements(clause: Clause, found: Mapping[str, list[Span]]) -> list[int
     """Where a part after a comma says something new: it is longer than an item of a list, or speaks of somebody or something anew."""
     begins = {start for start, _ in found.get("begins_new", [])}
     borders = [*sorted(clause.commas), len(clause.words)]
-    return [border for border, after in itertools.pairwise(borders) if after - border > _LIST_ITEM or any(place in begins for place in range(border, after))]
+    return [border for border, after in itertools.pairwise(borders) if _is_new(clause.words[border:after], {place - border for place in begins})]
+
+
+def _is_new(words: tuple[str, ...], begins: set[int]) -> bool:
+    """The last item of a list may be two that an "or" joins; what is a noun there as often as a verb begins nothing ("bleeding or fainting")."""
+    so_on = words[-2:] in _SO_ON
+    words = words[:-2] if so_on else words
+    joined = len(words) if so_on else next((place for place, pair in enumerate(itertools.pairwise(words)) if pair[0] in _OR and pair[1] not in _VAGUE), None)
+    if joined is None:
+        return len(words) > _LIST_ITEM or any(place in begins for place in range(len(words)))
+    return max(joined, len(words) - joined - 1) > _LIST_ITEM or any(place in begins and word not in _IN_A_LIST for place, word in enumerate(words))
+
+
+_OR = frozenset(["or", "nor", "ni", "o"])
+"""Before a last item, or between the two of one."""
+_VAGUE = frozenset(["something", "so", "whatever", "maybe", "what"])
+"""After an "or" that joins nothing: "chest pain or something" is told, not denied."""
+_SO_ON = frozenset([("and", "that"), ("and", "stuff"), ("and", "everything"), ("and", "such"), ("and", "all")])
+"""Said after an item of a list, and no part of it."""
+_IN_A_LIST = frozenset(["bleeding", "vomiting", "blood", "feeling"])
 
 
 def _statement(clause: Clause, found: Mapping[str, list[Span]], place: int) -> Span:
@@ -282,6 +320,7 @@ def _statement(clause: Clause, found: Mapping[str, list[Span]], place: int) -> S
 
 
 def _expected(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
-    if not found.get("unexpected"):
-        for start, end in found.get("expected", []):
+    expected = found.get("expected", [])
+    if not _outside(expected, found.get("unexpected", [])):  # the "new" of "nothing new" is not unexpected
+        for start, end in expected:
             yield Scope(Aside.EXPECTED, (start, end), 0, len(clause.words))

@@ -272,7 +272,7 @@ def test_a_persons_words_do_not_count_on_a_link_that_may_be_taken_back(clock: Ma
         tick(session, NOON)
     say(patient, "of a person", key="person", author="user:u1")
     assert texts() == [NOTICE, NOTICE]
-    clock.advance(timedelta(hours=12))
+    clock.advance(timedelta(hours=22))
     Sender(twilio, clock).run(patient)
     assert [row.state for row in rows(Outbound) if row.key == NOTICE] == [OutboundState.CANCELLED, OutboundState.ACCEPTED]
 
@@ -386,7 +386,7 @@ def test_the_link_in_place_of_a_contacts_words_and_a_persons_is_not_taken_back_w
         tick(session, NOON)
         take_over(session, patient, "u1", NOON)
     phone_is_shared(patient)
-    clock.advance(timedelta(hours=12))
+    clock.advance(timedelta(hours=22))
     Sender(twilio, clock).run(patient)
     assert [sms.body.count("#open=") for sms in twilio.held] == [1]
 
