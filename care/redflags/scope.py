@@ -295,9 +295,7 @@ def _new_statements(clause: Clause, found: Mapping[str, list[Span]]) -> list[int
 
 def _is_new(words: tuple[str, ...], begins: set[int]) -> bool:
     """The last item of a list may be two that an "or" joins; what is a noun there as often as a verb begins nothing ("bleeding or fainting")."""
-    so_on = words[-2:] in _SO_ON
-    words = words[:-2] if so_on else words
-    joined = len(words) if so_on else next((place for place, pair in enumerate(itertools.pairwise(words)) if pair[0] in _OR and pair[1] not in _VAGUE), None)
+    joined = next((place for place, pair in enumerate(itertools.pairwise(words)) if pair[0] in _OR and pair[1] not in _VAGUE), None)
     if joined is None:
         return len(words) > _LIST_ITEM or any(place in begins for place in range(len(words)))
     return max(joined, len(words) - joined - 1) > _LIST_ITEM or any(place in begins and word not in _IN_A_LIST for place, word in enumerate(words))
@@ -307,8 +305,6 @@ _OR = frozenset(["or", "nor", "ni", "o"])
 """Before a last item, or between the two of one."""
 _VAGUE = frozenset(["something", "so", "whatever", "maybe", "what"])
 """After an "or" that joins nothing: "chest pain or something" is told, not denied."""
-_SO_ON = frozenset([("and", "that"), ("and", "stuff"), ("and", "everything"), ("and", "such"), ("and", "all")])
-"""Said after an item of a list, and no part of it."""
 _IN_A_LIST = frozenset(["bleeding", "vomiting", "blood", "feeling"])
 
 
