@@ -14,6 +14,7 @@ from care.clock import real_time
 from care.storage.tables import Inbound, Outbound, OutboundState, Patient
 
 _LATE = timedelta(hours=1)
+_SAME = timedelta(minutes=1)
 
 
 def hold_late(session: Session, waiting: Mapping[str, Sequence[Outbound]], patients: Mapping[str, Patient], at: datetime) -> None:
@@ -25,8 +26,12 @@ def hold_late(session: Session, waiting: Mapping[str, Sequence[Outbound]], patie
     asked = {row[0]: row[1] for row in session.execute(select(Inbound.id, Inbound.received_at).where(Inbound.id.in_(wanted)))} if wanted else {}
     for patient_id, opens in morning.items():
         newest = max(asked.get(row.inbound_id or 0, row.created_at) for row in answers[patient_id])
+        until = datetime.now(UTC) + real_time(opens - at)
         for row in answers[patient_id]:
-            row.next_at = datetime.now(UTC) + real_time(opens - at) if at - newest > _LATE else None
+            if at - newest > _LATE:
+                row.next_at = until
+            elif row.next_at is not None and abs(row.next_at - until) < _SAME:  # a pause before another try stays
+                row.next_at = None
 
 
 def _is_answer(row: Outbound) -> bool:

@@ -494,3 +494,14 @@ def test_a_warning_does_not_wait_for_the_morning(clock: ManualClock) -> None:
         write(session, patient, Channel.SMS, [OutboundText("Call 911 now.", safety=True)], EVENING)
     clock.moment = NIGHT
     assert Sender(Phone(), clock).run(patient) == 1
+
+
+def test_a_fresh_answer_that_is_refused_at_night_waits_before_the_next_try(clock: ManualClock) -> None:
+    clock.moment = NIGHT
+    patient, refused = add_patient(), SmsRefused(20429)
+    text_in(patient, "hello", 1, at=NIGHT)
+    runner(Echo(), clock).run(patient)
+    phone = Phone(answer=lambda _body: refused)
+    Sender(phone, clock).run(patient)
+    assert len(phone.references) == 1
+    assert rows(Outbound)[0].state is OutboundState.PENDING
