@@ -42,6 +42,8 @@ _PLACES = [
 ]
 _CAMPAIGN = "simulation"
 _LOOK_S = 0.2
+_PATIENCE_S = 600.0
+"""How long a phone waits for the emulator on a busy machine: an answer posted a second time would be said twice."""
 _SETTLES_S, _LONGEST_SETTLING_S = 20.0, 900.0
 _ENROLLED_AT_ONCE = 500
 _OUTAGE_HOURS = 4
@@ -62,7 +64,7 @@ def simulate(patients: int, days: int, protocol: str, spread_minutes: int, disch
         Outage("Twilio", began + (ends - began) * _TWILIO_OUT_DAY, began + (ends - began) * _TWILIO_OUT_DAY + timedelta(hours=_OUTAGE_HOURS)),
         Outage("workers", began + (ends - began) * _WORKERS_OUT_DAY, began + (ends - began) * _WORKERS_OUT_DAY + timedelta(hours=_OUTAGE_HOURS)),
     ]
-    with httpx.Client(base_url=f"http://127.0.0.1:{settings().emulator_port}", timeout=30) as emulator, ThreadPoolExecutor(1) as other:
+    with httpx.Client(base_url=f"http://127.0.0.1:{settings().emulator_port}", timeout=_PATIENCE_S) as emulator, ThreadPoolExecutor(1) as other:
         enrolling = other.submit(_enroll_all, list(owned), discharged_over)
         replies = _Town(owned, emulator).live_until(ends, outages, enrolling)
         enrolling.result()
