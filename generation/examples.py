@@ -166,5 +166,13 @@ def _quoted(report: str, *decisive: list[str]) -> str:
         sought = [word.casefold() for word in _WORD.findall(words)]
         for at in range(len(folded) - len(sought) + 1 if sought else 0):
             if folded[at : at + len(sought)] == sought:
-                return _NOT_SAID.sub(" ", report[spoken[at].start() : spoken[at + len(sought) - 1].end()])[:_MAX_QUOTED].strip()
-    return _NOT_SAID.sub(" ", report[: spoken[min(len(spoken), _FIRST_WORDS) - 1].end()] if spoken else "")[:_MAX_QUOTED].strip()
+                return _as_quoted(report[spoken[at].start() : spoken[at + len(sought) - 1].end()])
+    return _as_quoted(report[: spoken[min(len(spoken), _FIRST_WORDS) - 1].end()] if spoken else "")
+
+
+def _as_quoted(words: str) -> str:
+    """`words` as a draft may hold them, cut after a whole word: half of one is nowhere in the report."""
+    if len(words) > _MAX_QUOTED:
+        ends = [word.end() for word in _WORD.finditer(words) if word.end() <= _MAX_QUOTED]
+        words = words[: max(ends, default=0)]
+    return _NOT_SAID.sub(" ", words).strip()
