@@ -39,7 +39,7 @@ app.conf.update(
         "upkeep.poll": {"task": "upkeep.poll", "schedule": 30.0, "options": {"expires": 60}},
         "upkeep.receipts": {"task": "upkeep.receipts", "schedule": 60.0, "options": {"expires": 60}},
         "upkeep.on_call": {"task": "upkeep.on_call", "schedule": 15.0, "options": {"expires": 60}},
-        "upkeep.deadlines": {"task": "upkeep.deadlines", "schedule": 15.0, "options": {"expires": 60}},
+        "upkeep.silences": {"task": "upkeep.silences", "schedule": 15.0, "options": {"expires": 60}},
     },
 )
 

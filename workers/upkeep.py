@@ -1,4 +1,4 @@
-"""What keeps promises when a bell was lost: the sweep, the poller of Twilio's list, the deadlines, the call to a person outside the console."""
+"""What keeps promises when a bell was lost: the sweep, the poller of Twilio's list, the silences, the call to a person outside the console."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import structlog
 from aftercare.assembly import build_gateway
 from care.clock import service_clock
 from care.escalations.on_call import call, to_call_for, were_called_for
-from care.escalations.service import mark_overdue
 from care.escalations.silence import call_for_silent
 from care.messages.poller import ask_for_receipts, poll
 from care.messages.receipts import tell_of_unconfirmed
@@ -79,11 +78,10 @@ def receipts() -> None:
         tell_of_unconfirmed(session, service_clock().now())
 
 
-@app.task(name="upkeep.deadlines")  # type: ignore[untyped-decorator]
-def deadlines() -> None:
-    """Marks escalations that passed their deadline, and calls a person for who went silent after a question that could show danger."""
+@app.task(name="upkeep.silences")  # type: ignore[untyped-decorator]
+def silences() -> None:
+    """Calls a person for who went silent after a question that could show danger."""
     with transaction() as session:
-        mark_overdue(session, service_clock().now())
         call_for_silent(session, service_clock().now())
 
 

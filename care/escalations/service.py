@@ -134,16 +134,6 @@ def resolve(session: Session, escalation_id: int, user_id: str, outcome: Outcome
     return escalation
 
 
-def mark_overdue(session: Session, at: datetime) -> int:
-    """Marks what passed its deadline without being resolved; how many were marked now."""
-    late = session.scalars(
-        select(Escalation).where(Escalation.state != EscalationState.RESOLVED, Escalation.deadline < at, Escalation.overdue_at.is_(None))
-    ).all()
-    for escalation in late:
-        escalation.overdue_at = at
-    return len(late)
-
-
 def take_over(session: Session, patient_id: str, user_id: str, at: datetime) -> None:
     """The coordinator answers from now on; the bot holds still, and its answers that wait are not sent. Raises `EscalationConflict` where another one already
     does."""

@@ -1,4 +1,4 @@
-"""Silence after a question that could show danger: a row with a due time, looked at by the deadlines' sweep."""
+"""Silence after a question that could show danger: a row with a due time, that is looked at every 15 s."""
 
 from __future__ import annotations
 

@@ -326,7 +326,6 @@ class Escalation(Base):
     evidence: Mapped[Any] = mapped_column(EncryptedJson("escalations.evidence"))
     state: Mapped[EscalationState] = mapped_column(stored(EscalationState), default=EscalationState.OPEN)
     deadline: Mapped[datetime]
-    overdue_at: Mapped[datetime | None]
     called_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     acknowledged_by: Mapped[str | None] = mapped_column(String(32))
