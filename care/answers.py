@@ -17,11 +17,12 @@ def _listed(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_YES = _listed("yes yep yeah yup ya yea ye y si sure ok okay definitely affirmative absolutely correct true indeed uhhuh claro 是 对 有 嗯 可 同")
+_YES = _listed("yes yep yeah yup ya yea ye y si sure definitely affirmative absolutely correct true indeed uhhuh claro 是 对 有 嗯 可 同")
 _DONE = _listed("did done have")
 """A yes to a question of the bank, never to consent."""
+_AGREES = _listed("ok okay")
 _ALL_RIGHT = frozenset({"好", "好 的"})
-"""A yes only as the whole message: "我很好" is none."""
+"""A yes only as the whole message ("我很好" is none) and, as `_AGREES`, only to consent: "ok thanks" does not tell whether a medicine was taken."""
 _HEDGED = _listed("little bit slightly some sometimes somewhat kinda sorta poco algo")
 _NO = _listed("no nope nah n not never none negative didnt dont havent hasnt isnt wasnt nothing false nada nunca ninguno ninguna 不 没 无 否 忘")
 _LATER = _listed("later soon tonight after yet luego tarde despues gonna will 晚 等 稍")
@@ -193,12 +194,12 @@ def _read_yes_no(question: Question, text: str) -> bool | None:
     if any(sign in text for sign in _THUMBS_DOWN):
         return False
     words = normalise(text[:_MAX_READ]).split()
-    if " ".join(words) in _ALL_RIGHT:
+    if " ".join(words) in _ALL_RIGHT and not question.buttons:
         return True
     for at, word in enumerate(words[:4]):
         if word in _NO:
             return False
-        if word in _YES or (word in _DONE and question.buttons):
+        if word in _YES or word in (_DONE if question.buttons else _AGREES):
             return words[at + 1 : at + 2] != ["not"]
         if word in _HEDGED:
             return next((threshold.equals for threshold in question.thresholds if isinstance(threshold.equals, bool)), None)

@@ -249,6 +249,16 @@ def test_consent_needs_a_clear_yes(text: str) -> None:
     assert read_answer(consent, text) is None
 
 
+@pytest.mark.parametrize("text", ["ok", "Okay!", "ok thanks", "好的"])
+def test_ok_agrees_to_messages_but_does_not_say_that_a_medicine_was_taken(text: str) -> None:
+    consent = Question(id="consent", kind=QuestionKind.YES_NO, text={"en": ""}, sources=["-"])
+    agreed = read_answer(consent, text)
+    assert agreed is not None
+    assert agreed.value is True
+    assert read_answer(QUESTIONS["blood_thinner"], text) is None
+    assert read_answer(QUESTIONS["calf"], text) is None
+
+
 LIKELY = st.text("0123456789.,/-%:  abcdefghilmnoprstuvwyzáéíóúñ°½٣", max_size=60) | st.lists(
     st.sampled_from("one oh two hundred ninety point five over y coma treinta no yes lb kg mmol % HI out of ten today yesterday pads 7 98.6 150/95".split()),  # noqa: SIM905
     max_size=12,
