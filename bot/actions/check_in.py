@@ -130,7 +130,10 @@ def _heard(turn: Turn) -> Slots:
         return _unreadable(turn, awaited, "ask_again")
     if slots is None and turn.foreign:
         leave_to_reader(turn, turn.foreign)
-    slots = {"paused": None} | (slots or {})
+    elif slots is None and turn.awaits_help:
+        turn.say("emergency_told")
+    waits = turn.awaits_help and not _clarifies(turn, slots or {})
+    slots = {"paused": None} | (slots or {}) | ({"paused": True} if waits else {})
     if question is not None and slots.get("answer") is None and not slots["paused"] and not _clarifies(turn, slots):
         turn.say("check_in_resume")
     return slots

@@ -7,7 +7,10 @@ from rasa_sdk.events import FollowupAction, SlotSet
 from bot.actions.capability import Capability, Events
 from bot.actions.report import answer_clarifier, ask_clarifier, asked, assess, clarifying, yes_or_no
 from bot.actions.turn import Turn
+from care.knowledge.model import Question, QuestionKind
 from care.turns.dialogue import ConsentEffect
+
+_CONSENT = Question(id="consent", kind=QuestionKind.YES_NO, text={"en": ""}, sources=["-"])
 
 
 class AskConsent(Capability):
@@ -38,7 +41,7 @@ class AnswerYesNo(Capability):
         if now := clarifying(turn):
             ask_clarifier(turn, now)
             return []
-        turn.say("repeat_nothing")
+        turn.say_nothing_is_asked()
         return []
 
 
@@ -50,7 +53,7 @@ def ask_consent_again(turn: Turn) -> Events:
 
 def _answer_consent(turn: Turn) -> Events:
     """Records a clear yes or no; asks again for anything else. A yes begins the open check-in at once."""
-    granted = yes_or_no(turn)
+    granted = yes_or_no(turn, _CONSENT)
     if granted is None or not turn.slot("consent_asked"):
         return ask_consent_again(turn)
     turn.do(ConsentEffect(granted=granted, words=turn.text))

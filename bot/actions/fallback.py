@@ -31,6 +31,9 @@ class NotUnderstood(Capability):
         if turn.foreign:
             leave_to_reader(turn, turn.foreign)
             return [*([] if turn.context.consent == "granted" else ask_consent_again(turn)), SlotSet("misses", None)]
+        if turn.awaits_help:
+            turn.say("emergency_told")
+            return []
         if not turn.slot("misses"):
             return [*self._ask_for_other_words(turn), SlotSet("misses", 1)]
         turn.say("not_understood_person")

@@ -12,14 +12,15 @@ from bot.actions.turn import Turn, triage_service, yes_no_buttons
 from care.acuity import Acuity, highest
 from care.answers import is_skip, read_answer
 from care.knowledge import knowledge
-from care.knowledge.model import Clarifier, Question, QuestionKind
+from care.knowledge.model import Button, Clarifier, Question, QuestionKind
 from care.texts import scripted
 from care.triage.model import Report, Triage
 from care.turns.dialogue import AwaitEffect, Reply, ReportEffect
 from care.understanding import Frozen, Intent
 
 _MOST_QUESTIONS = 3
-_YES_NO = Question(id="clarifier", kind=QuestionKind.YES_NO, text={"en": ""}, sources=["-"])
+_YES_NO = [Button(label={"en": answer}, text=answer) for answer in ("yes", "no")]
+_CLARIFIER = Question(id="clarifier", kind=QuestionKind.YES_NO, text={"en": ""}, buttons=_YES_NO, sources=["-"])
 _REPLIES = {
     Acuity.SELF_CARE: "self_care_reply",
     Acuity.ROUTINE: "routine_reply",
@@ -94,7 +95,7 @@ def answer_clarifier(turn: Turn) -> Slots | None:
     now = clarifying(turn)
     if now is None:
         return None
-    yes = yes_or_no(turn)
+    yes = yes_or_no(turn, _CLARIFIER)
     if yes is None or turn.intent == Intent.UNSURE:
         unsure = is_skip(turn.text) or turn.intent == Intent.UNSURE
         return pass_over(turn) if unsure and not turn.tells_symptom else None
@@ -141,9 +142,9 @@ def clarifying(turn: Turn) -> Clarifying | None:
     return now if now and now.day == turn.context.today else None
 
 
-def yes_or_no(turn: Turn) -> bool | None:
-    """The yes or no that the message begins with; None where it is neither."""
-    answer = None if is_skip(turn.text) else read_answer(_YES_NO, turn.text)
+def yes_or_no(turn: Turn, question: Question) -> bool | None:
+    """The yes or no to the question; None where the message is neither."""
+    answer = None if is_skip(turn.text) else read_answer(question, turn.text)
     return None if answer is None else answer.value is True
 
 

@@ -32,7 +32,7 @@ class Repeat(Capability):
             return []
         if turn.context.consent != "granted":
             return ask_consent_again(turn)
-        turn.say("repeat_nothing")
+        turn.say_nothing_is_asked()
         return []
 
 

@@ -120,6 +120,11 @@ class Turn:
         language = heard if heard != "en" else own
         return language if language != "en" and any(char.isalpha() for char in self.text) else None
 
+    @property
+    def awaits_help(self) -> bool:
+        """Whether the patient was told to call for help, and no person has resolved the emergency or let us go on."""
+        return bool(self.slot("paused")) and self.context.emergency
+
     def slot(self, name: str) -> Any:
         """A slot's value."""
         return self.tracker.get_slot(name)
@@ -128,6 +133,10 @@ class Turn:
         """Says a scripted text."""
         text = scripted(key, self.context.clinical.language, first_name=self.context.first_name, **values)
         self.reply(Reply(text=text, key=key, safety=safety))
+
+    def say_nothing_is_asked(self) -> None:
+        """Says that no question is open; to one who awaits help, that a person knows."""
+        self.say("emergency_told" if self.awaits_help else "repeat_nothing")
 
     def reply(self, reply: Reply) -> None:
         """Says a text."""

@@ -17,7 +17,7 @@ from care.acuity import Acuity
 from care.campaigns import outreach
 from care.campaigns.hours import Place, closes, next_open
 from care.campaigns.plan import no_answer_to, place_of, spread
-from care.escalations.service import Cause, raise_escalation
+from care.escalations.service import Cause, in_danger, raise_escalation
 from care.knowledge.model import NoAnswer, StepKind
 from care.messages.conversation import lock_conversations
 from care.messages.outbox import OutboundText
@@ -110,7 +110,7 @@ def tick(session: Session, at: datetime, most: int = _BATCH) -> Ticked:
     A contact on which that fails keeps no other back: it is set aside, and a person is told.
     """
     claimed = _of_free_patients(session, due(session, at, max(most, _LOOKED_AT)))
-    known = _known(session, claimed)
+    known = _known(session, claimed, at)
     known.may_speak = most > 0
     try:
         with session.begin_nested():
@@ -162,6 +162,7 @@ class _Known:
     patients: dict[str, Patient]
     enrollments: dict[str, Enrollment]
     with_a_person: set[str]
+    in_danger: set[str]
     with_a_message: set[str]
     consent: dict[str, ConsentStatus]
     asked_for_consent: set[str]
@@ -173,7 +174,7 @@ class _Known:
     """How many of this tick each carrier did not take any more."""
 
 
-def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
+def _known(session: Session, contacts: Sequence[Contact], at: datetime) -> _Known:
     ids = {contact.patient_id for contact in contacts}
     newest = select(Outbound.patient_id, func.max(Outbound.created_at)).where(Outbound.patient_id.in_(ids)).group_by(Outbound.patient_id)
     said = newest.where(Outbound.not_after.is_not(None), Outbound.state != OutboundState.CANCELLED)
@@ -189,6 +190,7 @@ def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
         patients={patient.id: patient for patient in session.scalars(select(Patient).where(Patient.id.in_(ids)))},
         enrollments={enrollment.id: enrollment for enrollment in session.scalars(enrollments)},
         with_a_person=set(session.scalars(taken)),
+        in_danger=in_danger(session, ids, at),
         with_a_message=set(session.scalars(wrote)),
         consent=consent_statuses(session, ids),
         asked_for_consent=asked_in_a_contact(session, ids),
@@ -201,7 +203,7 @@ def _known(session: Session, contacts: Sequence[Contact]) -> _Known:
 def _step_alone(session: Session, contact: Contact, tick_knows: _Known, at: datetime) -> bool:
     try:
         with session.begin_nested():
-            known = replace(_known(session, [contact]), may_speak=tick_knows.may_speak, carrier_waiting=tick_knows.carrier_waiting)
+            known = replace(_known(session, [contact], at), may_speak=tick_knows.may_speak, carrier_waiting=tick_knows.carrier_waiting)
             return _step(session, contact, known, at)
     except OperationalError:
         raise
@@ -313,8 +315,9 @@ def _sayable_until(contact: Contact, place: Place, at: datetime) -> datetime:
 
 
 def _not_before(contact: Contact, known: _Known, at: datetime) -> datetime:
-    """How long a contact waits for what matters more: a coordinator who answers, the patient's own message that waits for its turn, a check-in's ladder."""
-    if contact.patient_id in known.with_a_person:
+    """How long a contact waits for what matters more: a coordinator who answers, an emergency that a person sees to, the patient's own message that waits for
+    its turn, a check-in's ladder."""
+    if contact.patient_id in known.with_a_person | known.in_danger:
         return at + _WHILE_A_PERSON_ANSWERS
     unanswered = [each for each in known.unanswered.get(contact.patient_id, []) if each.state in _OPEN]
     if contact.patient_id in known.with_a_message and unanswered and contact.kind is not StepKind.EDUCATION:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,6 +23,7 @@ TIME_TO_ACT = {
     Acuity.SELF_CARE: timedelta(hours=72),
 }
 
+_EMERGENCY_LASTS = timedelta(hours=12)
 PATIENT_WROTE = "patient_wrote"
 """The reason of an escalation that asks no more than to read what a patient wrote while the bot held still."""
 
@@ -99,6 +101,12 @@ def acknowledge(session: Session, escalation_id: int, user_id: str, at: datetime
     escalation.acknowledged_by, escalation.acknowledged_at = user_id, at
     record(session, actor=f"user:{user_id}", action="escalation_acknowledged", subject=str(escalation_id), at=at)
     return escalation
+
+
+def in_danger(session: Session, patient_ids: Collection[str], at: datetime) -> set[str]:
+    """Those of the patients who have an emergency of the last hours that no person has resolved."""
+    unresolved = (Escalation.acuity == Acuity.EMERGENCY, Escalation.state != EscalationState.RESOLVED, Escalation.created_at > at - _EMERGENCY_LASTS)
+    return set(session.scalars(select(Escalation.patient_id).where(Escalation.patient_id.in_(patient_ids), *unresolved)))
 
 
 def take_from(session: Session, escalation_id: int, user_id: str, at: datetime) -> Escalation:

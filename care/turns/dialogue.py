@@ -36,6 +36,7 @@ class DialogueContext(Frozen):
     appointment: str = Field("", description="Day and hour of the visit that the contact reminds of, in the patient's words.")
     earlier: dict[str, list[Earlier]] = Field(default_factory=dict, description="Answers of this enrollment to these questions, the oldest first.")
     today: date
+    emergency: bool = Field(False, description="Whether an emergency of the patient's waits for a person, or is being seen to.")
 
 
 class DialogueRequest(Frozen):

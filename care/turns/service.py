@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from care.acuity import Acuity
 from care.campaigns.outreach import questions_of
 from care.clock import Clock
-from care.escalations.service import PATIENT_WROTE, Cause, raise_escalation, raise_once
+from care.escalations.service import PATIENT_WROTE, Cause, in_danger, raise_escalation, raise_once
 from care.knowledge.model import Earlier
 from care.messages.inbox import confirmable_until
 from care.messages.outbox import OutboundText, write
@@ -150,6 +150,7 @@ class TurnRunner:
             appointment=_told_appointment(open_contact, patient) if open_contact else "",
             earlier=_earlier_answers(session, open_contact, questions, now) if open_contact else {},
             today=now.astimezone(ZoneInfo(patient.timezone)).date(),
+            emergency=bool(in_danger(session, [patient.id], now)),
         )
         return DialogueRequest(
             message_id=f"{inbound.channel}:{inbound.id}",

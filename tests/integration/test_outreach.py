@@ -11,11 +11,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select, update
 
+from care.acuity import Acuity
 from care.campaigns import schedule
 from care.campaigns.schedule import outreach_waits, take_pace, tick
 from care.campaigns.service import create_campaign
 from care.clock import ManualClock
-from care.escalations.service import take_over
+from care.escalations.service import Cause, raise_escalation, take_over
 from care.knowledge import knowledge
 from care.knowledge.model import StepKind
 from care.messages.conversation import lock_conversations
@@ -27,6 +28,7 @@ from care.storage.tables import (
     Contact,
     ContactState,
     Escalation,
+    EscalationState,
     Heartbeat,
     Inbound,
     Outbound,
@@ -46,6 +48,21 @@ def test_two_campaigns_do_not_write_at_once(clock: ManualClock) -> None:
     assert len(begun) == 2
     assert begun[1] - begun[0] >= timedelta(hours=3)
     assert [row.skipped_because for row in rows(Contact) if row.state is ContactState.SKIPPED] == ["superseded"]
+
+
+@pytest.mark.parametrize("resolved", [False, True])
+def test_who_has_an_emergency_is_neither_asked_nor_reminded_until_a_person_has_resolved_it(clock: ManualClock, resolved: bool) -> None:
+    add_patient(1)
+    run_ticks(clock, 0.1)
+    begun = len(rows(Outbound))
+    with transaction() as session:
+        patient_id = session.scalars(select(Contact.patient_id)).first()
+        assert patient_id is not None
+        raise_escalation(session, patient_id, Cause("a", "triage_emergency", Acuity.EMERGENCY, "Chest pain."), clock.now())
+        if resolved:
+            session.execute(update(Escalation).values(state=EscalationState.RESOLVED))
+    run_ticks(clock, 0.3, every=timedelta(minutes=10))
+    assert (len(rows(Outbound)) > begun) is resolved
 
 
 def _two_campaigns_in_the_evening(first_hour: int, second_hour: int) -> None:

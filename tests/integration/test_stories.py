@@ -30,6 +30,7 @@ class Talk:
         self._sender, self._version = f"story-{uuid4().hex}", 0
         self._questions, self._language = questions, language
         self.consent: bool | None = consent or None
+        self.emergency = False
         self.answers: dict[str, float | bool | str] = {}
         self.escalations: list[str] = []
         self.reports: list[str] = []
@@ -56,6 +57,7 @@ class Talk:
             contact="contact-1" if self._questions else None,
             questions=self._questions,
             today=date.today(),
+            emergency=self.emergency,
         )
         request = DialogueRequest(message_id=uuid4().hex, sender=self._sender, text=text, trigger=trigger, context=context, state_version=self._version)
         response = self._rasa.turn(request, None, deadline_s=20)
@@ -208,6 +210,37 @@ def test_an_emergency_in_the_middle_asks_nothing_else_in_the_same_breath(checked
     assert patient.escalations == ["triage_emergency"]
     assert patient.says("yes") == ["check_in_resume", "question_pain_score"]
     assert patient.answers == {}
+
+
+def test_who_was_told_to_call_for_help_is_asked_nothing_of_routine_until_a_person_has_seen_to_it(checked_in: Callable[..., Talk]) -> None:
+    patient = checked_in("pain_score", "calf")
+    assert patient.says("I can't breathe") == ["report_emergency"]
+    patient.emergency = True
+    assert patient.says("yes they are coming") == ["emergency_told"]
+    assert patient.says("4") == ["emergency_told"]
+    assert patient.says("I can't breathe, it is worse") == ["report_emergency"]
+    assert patient.says("thank you") == ["thanks"]
+    assert patient.answers == {}
+    assert patient.hears("resume") == ["check_in_resume", "question_pain_score"]
+    assert patient.says("4") == ["question_calf"]
+
+
+def test_help_that_was_called_without_a_check_in_is_not_answered_with_how_are_you(talk: Callable[..., Talk]) -> None:
+    patient = talk()
+    assert patient.says("I can't breathe") == ["report_emergency"]
+    patient.emergency = True
+    for words in ("yes", "ok", "can you repeat that?", "tell me a joke about penguins"):
+        assert patient.says(words) == ["emergency_told"]
+    patient.emergency = False
+    assert patient.says("yes") == ["repeat_nothing"]
+
+
+@pytest.mark.parametrize("words", ["ok", "okay then"])
+def test_ok_is_no_yes_to_a_question_that_could_show_danger(checked_in: Callable[..., Talk], words: str) -> None:
+    patient = checked_in("pain_score")
+    assert patient.says("3 but I feel a bit dizzy")[1] == "clarify_dizzy_faint"
+    assert "report_emergency" not in patient.says(words)
+    assert "triage_emergency" not in patient.escalations
 
 
 def test_an_answer_over_a_threshold_calls_a_person(checked_in: Callable[..., Talk]) -> None:
