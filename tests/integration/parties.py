@@ -118,3 +118,10 @@ def run_ticks(clock: ManualClock, days: float, every: timedelta = timedelta(minu
         with transaction() as session:
             tick(session, clock.now())
         clock.advance(every)
+
+
+def one_reply(patient: str, clock: ManualClock, number: int = 1) -> Outbound:
+    """The row of an answer that waits to be sent."""
+    text_in(patient, f"hello {number}", number)
+    runner(Echo(), clock).run(patient)
+    return rows(Outbound)[-1]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
 
 from care.campaigns.schedule import tick
 from care.clock import ManualClock
@@ -28,13 +26,12 @@ from care.storage.tables import (
     Contact,
     ContactState,
     Escalation,
-    Heartbeat,
     Outbound,
     OutboundState,
     Patient,
 )
 from tests.conftest import NOON, add_patient
-from tests.integration.parties import Echo, Phone, make_due, rows, runner, text_in
+from tests.integration.parties import Echo, Phone, make_due, one_reply, rows, runner, text_in
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -103,12 +100,6 @@ def test_a_sender_that_dies_among_five_messages_neither_loses_nor_repeats_nor_tu
     assert {row.state for row in rows(Outbound)} == {OutboundState.ACCEPTED}
 
 
-def _one_reply(patient: str, clock: ManualClock, number: int = 1) -> Outbound:
-    text_in(patient, f"hello {number}", number)
-    runner(Echo(), clock).run(patient)
-    return rows(Outbound)[-1]
-
-
 def refusing(*codes: int) -> Phone:
     """A Twilio that refuses with these codes, one after another, then takes everything."""
     left = iter(codes)
@@ -118,7 +109,7 @@ def refusing(*codes: int) -> Phone:
 @pytest.mark.parametrize(("code", "marked"), [(21211, True), (21614, True), (21612, False), (21617, False)])
 def test_a_refusal_for_good_is_told_to_a_person_and_not_tried_again(clock: ManualClock, code: int, marked: bool) -> None:
     patient = add_patient()
-    _one_reply(patient, clock)
+    one_reply(patient, clock)
     phone = refusing(code)
     Sender(phone, clock).run(patient)
     make_due()
@@ -139,7 +130,7 @@ def test_a_confirmation_that_the_carrier_has_sent_already_calls_nobody(clock: Ma
 
 def test_a_number_that_takes_no_sms_is_not_written_to_again(clock: ManualClock) -> None:
     patient = add_patient()
-    _one_reply(patient, clock)
+    one_reply(patient, clock)
     phone = refusing(21614)
     Sender(phone, clock).run(patient)
     with transaction() as session:
@@ -153,7 +144,7 @@ def test_a_number_that_takes_no_sms_is_not_written_to_again(clock: ManualClock) 
 
 def test_what_is_busy_is_tried_again_for_as_long_as_it_is_worth_sending(clock: ManualClock) -> None:
     patient = add_patient()
-    row = _one_reply(patient, clock)
+    row = one_reply(patient, clock)
     with transaction() as session:
         session.get_one(Outbound, row.id).not_after = clock.now() + timedelta(hours=1)
     phone = refusing(*[20429] * 100)
@@ -169,7 +160,7 @@ def test_what_is_busy_is_tried_again_for_as_long_as_it_is_worth_sending(clock: M
 
 def test_an_answer_that_is_refused_for_two_hours_is_told_to_a_person(clock: ManualClock) -> None:
     patient = add_patient()
-    row = _one_reply(patient, clock)
+    row = one_reply(patient, clock)
     with transaction() as session:
         session.get_one(Outbound, row.id).attempts = 240  # every half minute
     phone = refusing(*[20429] * 1000)
@@ -184,7 +175,7 @@ def test_an_answer_that_is_refused_for_two_hours_is_told_to_a_person(clock: Manu
 def test_a_twilio_that_answers_nothing_holds_the_queue_and_warnings_are_tried_all_the_same(clock: ManualClock) -> None:
     patients = [add_patient(number) for number in range(10)]
     for number, patient in enumerate(patients):
-        _one_reply(patient, clock, number)
+        one_reply(patient, clock, number)
     phone = Phone(answer=lambda _body: SmsUnanswered(), keep_when_silent=False)
     for patient in patients:
         Sender(phone, clock).run(patient)
@@ -202,63 +193,10 @@ def test_a_twilio_that_answers_nothing_holds_the_queue_and_warnings_are_tried_al
     assert rows(Breaker) == []
 
 
-def _paced(phone: Phone, clock: ManualClock) -> Sender:
-    return Sender(phone, clock, SendPolicy(segments_per_second=2.0))
-
-
-def _the_numbers_have_sent() -> None:
-    """As if what has left were sent by Twilio."""
-    with transaction() as session:
-        session.execute(update(Heartbeat).values(at=datetime.now(UTC)))
-    make_due()
-
-
-def test_a_number_sends_no_faster_than_twilio_passes_on(clock: ManualClock) -> None:
-    patients = [add_patient(number) for number in range(30)]
-    for number, patient in enumerate(patients):
-        _one_reply(patient, clock, number)
-    phone, sent = Phone(), [0]
-    for _ in range(10):
-        _paced(phone, clock).run_each(patients)
-        sent.append(len(phone.held))
-        _the_numbers_have_sent()
-    assert sent[-1] == 30
-    assert all(0 < later - earlier <= 11 for earlier, later in pairwise(sent) if earlier < 30)  # 4.5 seconds' worth, and what the clock gained meanwhile
-    assert {row.attempts for row in rows(Outbound)} == {1}
-
-
-def test_a_warning_and_an_answer_do_not_wait_for_outreach(clock: ManualClock) -> None:
-    patients = [add_patient(number) for number in range(30)]
-    for number, patient in enumerate(patients):
-        _one_reply(patient, clock, number)
-    with transaction() as session:
-        session.execute(update(Outbound).values(not_after=clock.now() + timedelta(hours=2)))
-    phone = Phone()
-    _paced(phone, clock).run_each(patients)
-    first = list(phone.held)
-    assert len(first) < 10
-    _one_reply(answered := add_patient(40), clock, 40)
-    text_in(warned := add_patient(41), "crushing chest pain", 41)
-    _paced(phone, clock).run_each([answered, *patients[10:], warned])
-    later = [sms.body for sms in phone.held[len(first) :]]
-    assert any("911" in body for body in later)
-    assert "you said hello 40" in later
-    assert len(later) < 6
-
-
-def test_each_number_has_its_own_pace(clock: ManualClock) -> None:
-    patients = [add_patient(number) for number in range(30)]
-    for number, patient in enumerate(patients):
-        _one_reply(patient, clock, number)
-    phone = Phone(numbers=["+15550100000", "+15550100001"])
-    _paced(phone, clock).run_each(patients)
-    assert {phone.senders.count(number) for number in phone.numbers} <= {9, 10, 11}
-
-
 def test_one_answer_in_between_is_no_silence(clock: ManualClock) -> None:
     patients = [add_patient(number) for number in range(10)]
     for number, patient in enumerate(patients):
-        _one_reply(patient, clock, number)
+        one_reply(patient, clock, number)
     phone = Phone(answer=lambda body: None if body == "you said hello 4" else SmsUnanswered(), keep_when_silent=False)
     Sender(phone, clock).run_each(patients)
     assert len(phone.senders) == 10
@@ -268,7 +206,7 @@ def test_one_answer_in_between_is_no_silence(clock: ManualClock) -> None:
 def test_while_the_list_is_away_too_only_a_warning_is_sent_again_once(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     patients = [add_patient(number) for number in range(2)]
     text_in(patients[0], "crushing chest pain")
-    _one_reply(patients[1], clock, 2)
+    one_reply(patients[1], clock, 2)
     phone = Phone(answer=lambda _body: SmsUnanswered())
 
     def away(_to: str) -> list[SentSms]:
@@ -287,7 +225,7 @@ def test_while_the_list_is_away_too_only_a_warning_is_sent_again_once(clock: Man
 def test_a_provider_that_refuses_everything_holds_the_queue_and_is_tried_once_a_minute(clock: ManualClock) -> None:
     patients = [add_patient(number) for number in range(10)]
     for number, patient in enumerate(patients):
-        _one_reply(patient, clock, number)
+        one_reply(patient, clock, number)
     phone = refusing(*[63038] * 2)
     for patient in patients:
         Sender(phone, clock).run(patient)
@@ -313,7 +251,7 @@ def test_a_patient_is_always_written_to_from_one_number(clock: ManualClock) -> N
     for number in range(20):
         patient = add_patient(number)
         for each in range(3):
-            _one_reply(patient, clock, number * 10 + each)
+            one_reply(patient, clock, number * 10 + each)
             Sender(phone, clock).run(patient)
         assert len(set(phone.senders[-3:])) == 1
     assert len(set(phone.senders)) >= 5
@@ -325,14 +263,14 @@ def test_a_number_whose_queue_is_full_hands_the_patient_to_another(clock: Manual
     monkeypatch.setenv("AFTERCARE_TWILIO_NUMBERS", ",".join(numbers))
     settings.cache_clear()
     patient = add_patient()
-    _one_reply(patient, clock)
+    one_reply(patient, clock)
     phone = refusing() if by_receipt else refusing(21611)
     phone.numbers = numbers
     Sender(phone, clock).run(patient)
     if by_receipt:
         _undelivered(rows(Outbound)[0], 30001, rows(Outbound)[0].external_id)
     make_due()
-    _one_reply(patient, clock, 2)
+    one_reply(patient, clock, 2)
     Sender(phone, clock).run(patient)
     first, *later = phone.senders
     assert len(later) == 2
@@ -359,7 +297,7 @@ def _undelivered(row: Outbound, code: int, external_id: str = "SM" + "0" * 32) -
 def test_what_may_pass_is_tried_as_often_as_the_table_says_then_a_person_is_told(clock: ManualClock, code: int, most: int) -> None:
     """A phone that is off three times more, a carrier that fails and a code that nobody knows once more."""
     patient = add_patient()
-    row = _one_reply(patient, clock)
+    row = one_reply(patient, clock)
     phone = Phone()
     for tries in range(1, most + 1):
         Sender(phone, clock).run(patient)
@@ -375,10 +313,10 @@ def test_what_may_pass_is_tried_as_often_as_the_table_says_then_a_person_is_told
 
 def test_what_came_too_late_or_was_overtaken_is_not_sent_again(clock: ManualClock) -> None:
     patient = add_patient()
-    row = _one_reply(patient, clock)
+    row = one_reply(patient, clock)
     phone = Phone()
     Sender(phone, clock).run(patient)
-    _one_reply(patient, clock, 2)
+    one_reply(patient, clock, 2)
     Sender(phone, clock).run(patient)
     _undelivered(row, 30003, phone.held[0].external_id)
     assert rows(Outbound)[0].state is OutboundState.UNDELIVERED
@@ -387,11 +325,11 @@ def test_what_came_too_late_or_was_overtaken_is_not_sent_again(clock: ManualCloc
 
 def test_a_message_that_waits_to_be_delivered_again_does_not_hold_up_the_next(clock: ManualClock) -> None:
     patient = add_patient()
-    row = _one_reply(patient, clock)
+    row = one_reply(patient, clock)
     phone = Phone()
     Sender(phone, clock).run(patient)
     _undelivered(row, 30008, phone.held[0].external_id)
-    _one_reply(patient, clock, 2)
+    one_reply(patient, clock, 2)
     Sender(phone, clock).run(patient)
     assert [sms.body for sms in phone.held] == ["you said hello 1", "you said hello 2"]
 
@@ -440,68 +378,3 @@ def test_senders_that_trip_the_breaker_in_one_moment_do_not_fail_each_other() ->
         assert (held.code, breaker.holds(held)) == (63018, True)
         breaker.reset(session)
         assert breaker.look(session) is None
-
-
-EVENING, NIGHT = NOON.replace(hour=23, minute=30), NOON.replace(hour=7) + timedelta(days=1)
-"""Of a patient in New York: half past six, and two in the morning."""
-
-
-def answered_in_the_evening(clock: ManualClock) -> str:
-    """A patient who wrote in the evening, and whose answer an outage keeps back."""
-    clock.moment = EVENING
-    patient = add_patient()
-    text_in(patient, "hello", 1, at=EVENING)
-    runner(Echo(), clock).run(patient)
-    return patient
-
-
-def test_an_answer_that_an_outage_kept_back_until_the_night_waits_for_the_morning(clock: ManualClock) -> None:
-    patient, phone = answered_in_the_evening(clock), Phone()
-    clock.moment = NIGHT
-    Sender(phone, clock).run(patient)
-    (row,) = rows(Outbound)
-    assert row.state is OutboundState.PENDING
-    assert row.next_at is not None
-    assert timedelta(hours=6, minutes=59) < row.next_at - datetime.now(UTC) <= timedelta(hours=7)
-    with transaction() as session:
-        session.execute(update(Outbound).values(next_at=datetime.now(UTC)))
-    clock.advance(timedelta(hours=7))
-    assert Sender(phone, clock).run(patient) == 1
-
-
-def test_so_does_the_answer_of_a_turn_that_waited_until_the_night(clock: ManualClock) -> None:
-    clock.moment = EVENING
-    patient = add_patient()
-    text_in(patient, "hello", 1, at=EVENING)
-    clock.moment = NIGHT
-    runner(Echo(), clock).run(patient)
-    assert Sender(Phone(), clock).run(patient) == 0
-
-
-def test_a_patient_who_writes_at_night_gets_what_was_kept_back_and_then_the_answer(clock: ManualClock) -> None:
-    patient, phone = answered_in_the_evening(clock), Phone()
-    clock.moment = NIGHT
-    Sender(phone, clock).run(patient)
-    text_in(patient, "are you there?", 2, at=NIGHT)
-    runner(Echo(), clock).run(patient)
-    assert Sender(phone, clock).run(patient) == 2
-    assert [sms.body for sms in phone.held] == [row.body for row in rows(Outbound)]
-
-
-def test_a_warning_does_not_wait_for_the_morning(clock: ManualClock) -> None:
-    patient = answered_in_the_evening(clock)
-    with transaction() as session:
-        write(session, patient, Channel.SMS, [OutboundText("Call 911 now.", safety=True)], EVENING)
-    clock.moment = NIGHT
-    assert Sender(Phone(), clock).run(patient) == 1
-
-
-def test_a_fresh_answer_that_is_refused_at_night_waits_before_the_next_try(clock: ManualClock) -> None:
-    clock.moment = NIGHT
-    patient, refused = add_patient(), SmsRefused(20429)
-    text_in(patient, "hello", 1, at=NIGHT)
-    runner(Echo(), clock).run(patient)
-    phone = Phone(answer=lambda _body: refused)
-    Sender(phone, clock).run(patient)
-    assert len(phone.references) == 1
-    assert rows(Outbound)[0].state is OutboundState.PENDING

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import delete, update
 from typer.testing import CliRunner
 
 from aftercare.commands.patient import app
-from care.acuity import Acuity
 from care.campaigns.preview import preview, preview_new
 from care.campaigns.roster import read_roster
 from care.campaigns.schedule import tick
 from care.campaigns.service import campaign_named
 from care.clock import ManualClock
-from care.escalations.service import Cause, raise_escalation, take_over
+from care.escalations.service import take_over
 from care.knowledge import knowledge
 from care.messages.gateway import SmsRefused
 from care.messages.notice import NOTICE
@@ -27,75 +24,23 @@ from care.messages.outbox import SAID_OPENLY, OutboundText, write
 from care.messages.receipts import Told, take_receipt
 from care.messages.sending import Sender
 from care.messages.sms_text import fold, segments
-from care.patients.corrections import set_phone_use
-from care.sessions import mark_gone, mark_online
 from care.settings import settings
 from care.storage.engine import transaction
-from care.storage.tables import AuditEntry, Channel, ChatLink, Contact, ContactState, Escalation, Inbound, Outbound, OutboundState, Patient, Role, WebSession
+from care.storage.tables import AuditEntry, Channel, ChatLink, Contact, ContactState, Escalation, Outbound, OutboundState, Patient, Role
 from care.texts import scripted
 from care.users import add_user
 from tests.conftest import NOON, add_patient
 from tests.integration.parties import Echo, Phone, make_due, new_patient, rows, run_ticks, runner, text_in
+from tests.integration.shared_phones import connected, in_chat, link, open_chat, phone_is_shared, say, shared, shown, texts
 from web.app import create_app
 
 pytestmark = pytest.mark.usefixtures("database")
-BORN = "1950-01-01"
-
-
-def shared(number: int = 1, **given: object) -> str:
-    """A patient with a shared phone."""
-    patient = add_patient(number, **given)  # type: ignore[arg-type]
-    with transaction() as session:
-        session.get_one(Patient, patient).shared_phone = True
-    return patient
-
-
-def say(patient: str, words: str = "your knee", **given: object) -> None:
-    """Our side's words, as an answer to a text."""
-    with transaction() as session:
-        write(session, patient, Channel.SMS, [OutboundText(words, **given)], NOON)  # type: ignore[arg-type]
-
-
-def texts() -> list[str]:
-    """The keys of what goes to the phone."""
-    return [row.key for row in rows(Outbound) if row.channel is Channel.SMS]
-
-
-def in_chat() -> list[str]:
-    """What waits in the chat."""
-    return [row.body for row in rows(Outbound) if row.channel is Channel.WEB]
-
-
-def link() -> str:
-    """The token of the newest link that went to the phone."""
-    return re.findall(r"#open=([\w-]+)", rows(Outbound)[-1].body)[-1]
 
 
 @pytest.fixture
 def browser() -> Iterator[TestClient]:
     with TestClient(create_app()) as opened:
         yield opened
-
-
-def open_chat(browser: TestClient, token: str, born: str = BORN) -> int:
-    return browser.post("/chat/open", json={"token": token, "date_of_birth": born}).status_code
-
-
-@contextmanager
-def connected(browser: TestClient) -> Iterator[None]:
-    """The browser shows the chat, in which something stands already."""
-    with browser.websocket_connect("/chat/socket", headers={"origin": settings().public}) as socket:
-        socket.receive_json()
-        yield
-
-
-def phone_is_shared(patient: str) -> None:
-    with transaction() as session:
-        set_phone_use(session, session.get_one(Patient, patient), shared=True, actor="user:u1", at=NOON)
-
-
-def shown(browser: TestClient) -> list[str]:
-    return [line["text"] for line in browser.get("/chat/messages").json()["lines"]]
 
 
 @pytest.mark.parametrize("language", ["en", "es", "zh"])
@@ -191,71 +136,6 @@ def test_one_link_for_a_burst_of_answers_and_a_new_one_later(clock: ManualClock)
     assert in_chat() == ["one", "two", "three"]
 
 
-def write_in_chat(patient: str, words: str) -> None:
-    """A person's words to who wrote in the chat."""
-    with transaction() as session:
-        write(session, patient, Channel.WEB, [OutboundText(words, key="person", author="user:u1")], NOON)
-
-
-def test_who_is_in_the_chat_gets_no_link_beside_it_and_who_has_left_it_does(browser: TestClient) -> None:
-    patient = shared()
-    say(patient, "one")
-    assert open_chat(browser, link()) == 204
-    with connected(browser):
-        write_in_chat(patient, "two")
-        assert texts() == [NOTICE]
-        with transaction() as session:
-            session.execute(update(WebSession).values(online_at=datetime.now(UTC) - timedelta(seconds=46)))
-        write_in_chat(patient, "three")
-        assert texts() == [NOTICE, NOTICE]
-    assert shown(browser) == ["one", "two", "three"]
-
-
-def test_a_session_that_shows_no_chat_is_nobody_in_the_chat(browser: TestClient) -> None:
-    patient = shared()
-    say(patient, "one")
-    assert open_chat(browser, link()) == 204
-    write_in_chat(patient, "two")
-    assert texts() == [NOTICE, NOTICE]
-
-
-def test_who_is_in_the_chat_and_writes_by_text_is_told_on_the_phone(browser: TestClient) -> None:
-    patient = shared()
-    say(patient, "one")
-    assert open_chat(browser, link()) == 204
-    with connected(browser):
-        say(patient, "two")
-    assert texts() == [NOTICE, NOTICE]
-
-
-def test_a_chat_that_only_lies_open_goes_idle_and_a_socket_marks_no_other_one_gone(browser: TestClient) -> None:
-    patient = shared()
-    say(patient, "one")
-    assert open_chat(browser, link()) == 204
-    seen = rows(WebSession)[0].seen_at
-    token = browser.cookies["aftercare_chat"]
-    with transaction() as session:
-        first, second = mark_online(session, token), mark_online(session, token)
-    for mark, left in ((first, second), (second, None)):
-        with transaction() as session:
-            mark_gone(session, token, mark)
-        assert rows(WebSession)[0].online_at == left
-    assert rows(WebSession)[0].seen_at == seen
-
-
-def test_a_chat_on_a_shared_phone_closes_sooner(browser: TestClient) -> None:
-    shared(1), add_patient(2)
-    for number, status in ((1, 401), (2, 200)):
-        with transaction() as session:
-            session.execute(delete(WebSession))
-            patient = next(row.id for row in session.query(Patient) if row.reference == f"ref-{number}")
-            write(session, patient, Channel.SMS, [OutboundText("word " * 200)], NOON)
-        assert open_chat(browser, link()) == 204
-        with transaction() as session:
-            session.execute(update(WebSession).values(seen_at=datetime.now(UTC) - timedelta(minutes=16)))
-        assert browser.get("/chat/messages").status_code == status
-
-
 def test_a_persons_reply_to_a_shared_phone_leaves_although_the_bot_holds_still(clock: ManualClock) -> None:
     patient, twilio = shared(), Phone()
     say(patient, "of the bot")
@@ -285,67 +165,6 @@ def test_a_persons_words_do_not_count_on_a_link_that_the_bot_keeps_back(clock: M
     say(patient, "of a person", key="person", author="user:u1")
     Sender(twilio, clock).run(patient)
     assert len(twilio.held) == 1
-
-
-def test_a_link_in_an_unasked_message_opens_hours_later_once_and_with_the_date_of_birth_alone(browser: TestClient) -> None:
-    say(shared())
-    token = link()
-    (made,) = rows(ChatLink)
-    assert timedelta(hours=23) < made.expires_at - datetime.now(UTC) <= timedelta(hours=24)
-    assert token.encode() not in made.token_hash
-    assert open_chat(browser, token, "1951-01-01") == 403
-    assert open_chat(browser, token) == 204
-    again = browser.post("/chat/open", json={"token": token, "date_of_birth": BORN})
-    assert again.status_code == 403
-    assert "text CHAT" in again.json()["detail"]
-
-
-def test_five_wrong_dates_lock_a_link_and_an_old_one_opens_nothing(browser: TestClient) -> None:
-    patient = shared()
-    say(patient)
-    for _ in range(5):
-        open_chat(browser, link(), "1951-01-01")
-    assert open_chat(browser, link()) == 403
-    say(patient, "a locked link calls nobody")
-    assert texts() == [NOTICE, NOTICE]
-    with transaction() as session:
-        session.execute(update(ChatLink).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
-    assert open_chat(browser, link()) == 403
-
-
-def test_ten_wrong_dates_at_any_links_of_a_day_shut_the_chat_and_a_person_is_told(browser: TestClient) -> None:
-    patient, other = shared(), shared(2)
-    for number in range(10):
-        text_in(patient, "CHAT", number)
-        assert open_chat(browser, link(), "1951-01-01") == 403
-        with transaction() as session:
-            session.execute(update(ChatLink).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
-        assert len(rows(Escalation)) == number // 9
-    text_in(patient, "CHAT", 10)
-    assert open_chat(browser, link()) == 403
-    (told,) = rows(Escalation)
-    assert (told.reason, told.acuity, told.patient_id) == ("chat_guessed", Acuity.ROUTINE, patient)
-    text_in(other, "CHAT", 11)
-    assert open_chat(browser, link()) == 204
-    with transaction() as session:
-        session.execute(update(ChatLink).where(ChatLink.failures > 0).values(failed_at=datetime.now(UTC) - timedelta(hours=25)))
-    text_in(patient, "CHAT", 12)
-    assert open_chat(browser, link()) == 204
-    assert sum(row.failures for row in rows(ChatLink)) == 0, "what counts no more is not kept"
-
-
-def test_the_link_that_a_patient_asked_for_lives_a_quarter_of_an_hour() -> None:
-    text_in(shared(), "CHAT")
-    (made,) = rows(ChatLink)
-    assert made.expires_at - datetime.now(UTC) <= timedelta(minutes=15)
-
-
-def test_an_answer_too_long_for_a_message_waits_in_the_chat_of_any_patient(clock: ManualClock) -> None:
-    patient = add_patient()
-    say(patient, "short")
-    say(patient, "a long answer " * 40, key="person", author="user:u1")
-    assert texts() == ["", NOTICE]
-    assert len(in_chat()) == 1
 
 
 def test_a_warning_is_never_too_long_for_the_phone() -> None:
@@ -449,61 +268,6 @@ def test_a_person_keeps_who_reads_the_phone_and_it_is_on_record(act: Callable[[T
         assert act(browser, to) == done
         assert rows(Patient)[0].shared_phone is to
     assert [row.action for row in rows(AuditEntry) if row.action.startswith("phone")] == ["phone_shared", "phone_not_shared"]
-
-
-def test_a_coordinator_reads_no_link_that_opens_the_patients_chat(browser: TestClient) -> None:
-    patient = shared()
-    say(patient)
-    with transaction() as session:
-        add_user(session, "nurse", "a long password", Role.COORDINATOR, NOON)
-        raised = raise_escalation(session, patient, Cause("k", "test", Acuity.URGENT, "why"), NOON)
-        assert raised is not None
-    browser.post("/console/login", data={"username": "nurse", "password": "a long password"})
-    page = browser.get(f"/console/escalations/{raised.id}").text
-    assert "#open=..." in page
-    assert link() not in page
-
-
-def test_who_was_never_asked_and_writes_start_is_asked_and_has_agreed_to_nothing(clock: ManualClock) -> None:
-    patient, dialogue = add_patient(consent=False), Echo()
-    text_in(patient, "START", 1)
-    text_in(patient, "START", 2)
-    assert texts() == ["consent_request"], "asked once, though it was not sent yet"
-    Sender(Phone(), clock).run(patient)
-    text_in(patient, "yes", 3)
-    runner(dialogue, clock).run(patient)
-    assert dialogue.heard == ["<ask_consent>", "yes"]
-    assert [row.trigger for row in rows(Inbound) if row.trigger] == ["ask_consent"]
-
-
-def test_start_answers_a_request_that_was_sent_and_brings_back_who_stopped(clock: ManualClock) -> None:
-    patient = add_patient(consent=False)
-    with transaction() as session:
-        tick(session, NOON)
-    Sender(Phone(), clock).run(patient)
-    text_in(patient, "START", 1)
-    assert texts() == ["consent_request", "start_confirmed"]
-    text_in(patient, "STOP", 2)
-    text_in(patient, "START", 3)
-    assert texts()[2:] == ["stop_confirmed", "start_confirmed"]
-
-
-@pytest.mark.parametrize(("words", "key"), [("STOP", "stop_confirmed"), ("wrong number", "wrong_number")])
-@pytest.mark.parametrize(("minutes", "sent"), [(4, 1), (6, 0)])
-def test_an_opt_out_is_confirmed_within_five_minutes_or_not_at_all(words: str, key: str, minutes: int, sent: int, clock: ManualClock) -> None:
-    patient, twilio = add_patient(), Phone()
-    text_in(patient, words)
-    clock.advance(timedelta(minutes=minutes))
-    assert Sender(twilio, clock).run(patient) == sent
-    assert texts() == [key]
-    assert [row for row in rows(Escalation) if row.reason == "not_sent"] == []
-
-
-def test_the_five_minutes_of_a_confirmation_are_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AFTERCARE_CLOCK_SPEED", "400")
-    settings.cache_clear()
-    text_in(add_patient(), "STOP")
-    assert rows(Outbound)[0].not_after == NOON + timedelta(minutes=5) * 400
 
 
 @pytest.mark.parametrize(
