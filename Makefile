@@ -75,7 +75,7 @@ fmt: $(ENVS)/dev/.ready ## format the code
 	$(DEV)/ruff check --fix-only --exit-zero .
 
 # Two lanes side by side: tests of the whole service mostly wait, the others mostly compute and give way to them.
-SERVICE_TESTS := tests/browser tests/faults tests/integration/test_service.py tests/integration/test_stories.py
+SERVICE_TESTS := tests/browser tests/faults tests/integration/test_service.py tests/integration/test_stories.py tests/integration/test_check_in_stories.py
 PYTEST := $(DEV)/python -m pytest -m "not slow" $(ARGS)
 
 .PHONY: test
