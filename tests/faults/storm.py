@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -23,11 +23,15 @@ from uuid import uuid4
 
 import httpx
 import psutil
+import redis
+from celery import Celery
 
 from tests.conftest import Service
 from tests.integration.test_service import webhook
 
 ROOT = Path(__file__).parents[2]
+RED_FLAG = "I have crushing chest pain"
+_SAYS = ["thanks {}", "my knee is stiff today, {}", "is it ok to shower? {}", "maybe {}", "I slept badly, {} hours", "yes {}", "ok {}"]
 _CAMPAIGN = "Knee replacement (demo)"
 _prefixes = count(1)
 
@@ -206,3 +210,87 @@ def until(true: Callable[[], bool], within_s: float = 30) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.5)
+
+
+def bells(service: Service) -> Celery:
+    """The service's queues, as Celery sees them."""
+    return Celery("test", broker=service.url("REDIS").replace("http", "redis"))
+
+
+def broker(service: Service) -> redis.Redis:
+    """The service's Redis."""
+    return redis.Redis.from_url(service.url("REDIS").replace("http", "redis"))
+
+
+@contextmanager
+def process(service: Service, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """One more process of the service, in a group of its own."""
+    running = subprocess.Popen([sys.executable, "-m", *command], env=service.env, cwd=ROOT, start_new_session=True)
+    try:
+        yield running
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGTERM)
+        running.wait(30)
+
+
+@contextmanager
+def no_turns(service: Service) -> Iterator[None]:
+    """The service's own worker takes no turn in the block."""
+    control, node = bells(service).control, [f"worker@{os.uname().nodename}"]
+    control.cancel_consumer("turns", reply=True, destination=node)
+    try:
+        yield
+    finally:
+        control.add_consumer("turns", reply=True, destination=node)
+
+
+@contextmanager
+def held(service: Service, name: str) -> Iterator[None]:
+    """The process does nothing in the block."""
+    members = [psutil.Process(service.processes()[name]), *psutil.Process(service.processes()[name]).children(recursive=True)]
+    for each in members:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in members:
+            with suppress(psutil.NoSuchProcess):  # the supervisor ended it meanwhile
+                each.resume()
+
+
+def not_ready(service: Service) -> set[str]:
+    """The processes that do not do their work now, as `aftercare status` knows them."""
+    picture = json.loads((service.home / "run/state.json").read_text())
+    return {each["name"] for each in picture["processes"] if each["state"] != "ready"}
+
+
+def small_talk(cohort: Cohort, number: int) -> list[tuple[str, str]]:
+    """So many messages of no danger, from the cohort's phones in turn."""
+    chance = random.Random(number)
+    return [(cohort.phones[each % len(cohort.phones)], chance.choice(_SAYS).format(each)) for each in range(number)]
+
+
+def age(service: Service, table: str, column: str, cohort: Cohort, **much: float) -> None:
+    """Sets a time of the cohort's rows back."""
+    code = f"""
+from datetime import timedelta
+from sqlalchemy import select, update
+from care.storage.tables import {table}, Patient
+mine = set(session.scalars(select(Patient.id).where(Patient.reference.like('{cohort.named}'))))
+for row in session.scalars(select({table}).where({table}.patient_id.in_(mine))):
+    row.{column} -= timedelta(**{much!r})
+"""
+    ask(service, code)
+
+
+def warnings(service: Service) -> list[tuple[datetime, str]]:
+    """When the emulator took each warning, and for which phone."""
+    rows = ledger(service, "SELECT created, recipient, body FROM messages WHERE direction = 'outbound-api' ORDER BY seq")
+    return [(datetime.fromisoformat(str(at)), str(phone)) for at, phone, body in rows if "Call 911" in str(body)]
+
+
+def handed_to(service: Service, cohort: Cohort, words: str) -> list[tuple[int]]:
+    """The places in the emulator's ledger of messages to the cohort that hold these words."""
+    rows = ledger(service, "SELECT seq, recipient, body FROM messages WHERE direction = 'outbound-api'")
+    return [(int(str(seq)),) for seq, phone, body in rows if phone in cohort.phones and words in str(body)]
