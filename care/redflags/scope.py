@@ -88,10 +88,26 @@ class ReadClause:
         """Why the words from `start` to `end` are set aside, if they are. Words that deny within them are part of the finding."""
         for scope in self.scopes:
             within = start <= scope.cue[0] < end
+            if scope.aside is Aside.DENIED and self._measured_apart(scope, start, end):
+                continue
             ended = scope.aside is Aside.DENIED and scope.cue[0] == scope.end and scope.cue[1] < end  # "vomiting stopped two days ago"
             if (ended or not (within and scope.aside is Aside.DENIED)) and scope.start <= start < scope.end:
                 return scope.aside
         return None
+
+    def _measured_apart(self, denial: Scope, start: int, end: int) -> bool:
+        """Whether it is a reading of an item of its own, which a denial before that does not reach: "no cough, temp 38.5"; but "not over 180, under 70"."""
+        words = self.words.words
+        first = max((comma for comma in self.words.commas if denial.cue[1] <= comma <= start), default=None)
+        kinds = {value.kind for value in self.words.values if (value.start, value.end) == (start, end)}
+        if first is None or not kinds or words[start - 1] in _COMPARED:
+            return False
+        last = min((comma for comma in self.words.commas if comma >= end), default=len(words))
+        return kinds <= {value.kind for value in readings(words[first:last]) if value.start == start - first}
+
+
+_COMPARED = frozenset(["over", "above", "under", "below", "than", "past"])
+"""The number after one of these is a border, not a reading."""
 
 
 def read_clauses(text: str) -> list[ReadClause]:
@@ -131,7 +147,7 @@ def _compounded(words: tuple[str, ...], commas: frozenset[int]) -> tuple[tuple[s
 
 def _denials(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
     undone = found.get("not_denial", [])
-    ends = [start for start, _ in found.get("reach_ends", [])]
+    ends = [start for start, _ in found.get("reach_ends", [])] + _affirmed(clause)
     new = _new_statements(clause, found)
     for name, reach in (("denial", len(clause.words)), ("denial_near", _NEAR_REACH)):
         for start, end in _longest(found.get(name, [])):
@@ -142,6 +158,33 @@ def _denials(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]
     for start, end in found.get("denial_all", []):
         yield Scope(Aside.DENIED, (start, end), end, len(clause.words))
     yield from _answered_no(clause)
+
+
+def _affirmed(clause: Clause) -> list[int]:
+    """Where items begin that a "yes" behind them affirms: no denial reaches them ("no fever, chest pain yes")."""
+    words = clause.words
+    begins = []
+    for place, word in enumerate(words):
+        ended = place + 1 == len(words) or place + 1 in clause.commas
+        if word not in _YES or not (ended or words[place + 1] in _AFTER_YES):
+            continue
+        first = place
+        while first and first - 1 not in clause.commas and place - first < _ITEM + 1 and (words[first - 1] not in _JOINS or first == place):
+            first -= 1
+        if first and first - 1 in clause.commas and place - first < _ITEM + 1 and words[first - 1] not in _JOINS:
+            first -= 1
+        begins.append(first if first < place else max(0, place - 1))
+    return begins
+
+
+_YES = frozenset({"yes", "yeah", "yep", "yup", "aye", "yea"})
+_AFTER_YES = frozenset({
+    "there", "it", "i", "ive", "that", "a", "since", "today", "now", "really", "bad", "very", "this", "all", "still", "and", "lots", "plenty", "its",
+    "im", "sadly", "crushing", "sharp", "severe", "terrible", "awful", "badly", "loads", "every", "constantly", "definitely", "twice", "often", "on",
+    "when", "from",
+})  # fmt: skip
+"""What may stand behind a yes that affirms what is before it."""
+_JOINS = frozenset({"and", "plus", "um", "uh", "er", "then", "or", "well", "also"})
 
 
 def _answered_no(clause: Clause) -> Iterator[Scope]:

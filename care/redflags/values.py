@@ -197,6 +197,8 @@ def _meant(words: tuple[str, ...], value: float, start: int, end: int, about: se
     first = "mgdl" if after == ("mg", "dl") else after[0] if after else ""
     if first == "hour" and value > _MOST_HOURS and after[1:] and after[1][0].isdigit():  # "temp 101.5 HR 130"
         first = ""
+    if first == "day" and after[1:] and after[1][0].isdigit():  # "temp 38.1, day 10 of chemo"
+        first = ""
     last = words[start - 1] if start else ""
     if first in _HOURS | _DAYS:
         if last not in _EACH:
@@ -234,6 +236,10 @@ def _about(words: tuple[str, ...], value: float, start: int, end: int) -> set[st
     own = _kind_before(words, start, 0)
     if own and own.isdisjoint(_SUGAR_WORDS):
         following -= _SUGAR_WORDS
+    if own and own.isdisjoint(_FEVER_WORDS):  # "no fever, pulse 108"
+        before -= _FEVER_WORDS
+    if own and own.isdisjoint(_OXYGEN_WORDS):  # "oxygen ninety six pulse seventy two"
+        before -= _OXYGEN_WORDS
     following_at = next((at for at in range(end, min(len(words), end + _REACH + 1)) if words[at][0].isdigit()), None)
     if following_at is not None and _TIMES.isdisjoint(words[following_at + 1 : following_at + 2]) and ("hr" in before or own):
         following -= _kind_before(words, following_at, end)

@@ -21,10 +21,11 @@ from care.redflags import check
 from care.triage.model import PatientContext
 
 SUITES = Path(__file__).parent / "suites"
-DEVELOPMENT = Path(__file__).parent / "development.yaml"
+DEVELOPMENT, HARD = (Path(__file__).parent / f"{name}.yaml" for name in ("development", "hard"))
 READ, HELD_BACK = "read", "held_back"
 PARAPHRASES_FLOOR = {READ: 0.99, HELD_BACK: 0.95}
-SILENCE_FLOOR = {READ: 0.99, HELD_BACK: 0.875}
+SILENCE_FLOOR = {READ: 0.99, HELD_BACK: 0.9}
+HARD_FLOOR, HARD_SILENCE_FLOOR, HARD_MOST_FLOOR = 0.915, 0.69, 0.93
 DEVELOPED_FLOOR, DEVELOPED_SILENCE_FLOOR = 0.975, 0.955
 MOST_ORDINARY_FLAGGED = 0.015
 
@@ -49,8 +50,17 @@ def at_level(row: dict[str, Any]) -> bool:
 
 
 @cache
-def development() -> dict[str, Any]:
-    return dict(yaml.safe_load(DEVELOPMENT.read_text(encoding="utf-8")))
+def messages(path: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def present(path: Path) -> list[dict[str, Any]]:
+    """A row for each text that tells of something: at least of its `acuity`, and where it has a `most`, of no more than that."""
+    return [{**about, "text": text} for about in messages(path)["present"] for text in about["texts"]]
+
+
+def silent(path: Path) -> list[str]:
+    return [text for kind in messages(path)["silent"].values() for text in kind]
 
 
 def share(found: list[bool]) -> float:
@@ -84,12 +94,25 @@ def test_what_is_denied_or_of_others_is_left_alone(part: str) -> None:
 
 
 def test_messages_that_the_rules_were_developed_on_are_flagged() -> None:
-    texts = [{**about, "text": text} for about in development()["present"] for text in about["texts"]]
+    texts = present(DEVELOPMENT)
     assert len(texts) >= 2_000
     assert share([at_level(row) for row in texts]) >= DEVELOPED_FLOOR
 
 
 def test_what_the_rules_were_developed_to_leave_alone_is_left_alone() -> None:
-    texts = [text for kind in development()["silent"].values() for text in kind]
+    texts = silent(DEVELOPMENT)
     assert len(texts) >= 650
     assert share([level(text) < 0 for text in texts]) >= DEVELOPED_SILENCE_FLOOR
+
+
+def test_a_danger_beside_what_excuses_others_is_flagged() -> None:
+    texts = [row for row in present(HARD) if Acuity(row["acuity"]).rank >= Acuity.URGENT.rank]
+    assert len(texts) >= 800
+    assert share([at_level(row) for row in texts]) >= HARD_FLOOR
+
+
+def test_what_only_sounds_dangerous_is_mostly_left_alone_and_called_no_higher_than_it_is() -> None:
+    assert share([level(text) < 0 for text in silent(HARD)]) >= HARD_SILENCE_FLOOR
+    texts = [row for row in present(HARD) if "most" in row]
+    assert len(texts) >= 120
+    assert share([level(row["text"], row.get("protocol")) <= Acuity(row["most"]).rank for row in texts]) >= HARD_MOST_FLOOR
