@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from care.acuity import Acuity, highest
@@ -29,7 +29,7 @@ from care.triage.model import (
     Vote,
 )
 from care.triage.request import Findings, request_for
-from care.understanding import Intent, SpanLabel, Understander, Understanding, UnderstandingUnavailable
+from care.understanding import Intent, SpanLabel, Understander, UnderstandingUnavailable
 
 MODEL_DEADLINE_S = 5.0
 ENCODER_DEADLINE_S = 3.0
@@ -40,6 +40,9 @@ of their 161 emergencies is missed, with a margin; docs/triage.md has the figure
 _BESIDE_URGENT = 0.5
 """Where a rule already calls a clinician today, an emergency of the encoder's alone must be as likely as not: it leans for danger that nobody else has seen.
 Chosen on the validation voices: none of the 20 such reports below 0.9 is an emergency (docs/triage.md)."""
+_BY_ITSELF = 0.3
+"""Where no rule calls a clinician today either, the patient is told of an emergency from here on; below, a person is called as for one. Chosen on the
+validation voices: of the 20 such reports below it none is urgent even, of the 7 up to 0.35 two are emergencies (docs/triage.md)."""
 _CRISIS_SURE = 0.5
 _WIDE = 2
 """Layers this many levels apart disagree: a person looks, at the higher. One level apart, see `_decided`."""
@@ -79,10 +82,6 @@ class _Heard:
     """The encoder's probabilities."""
     decides: bool = True
 
-    def at_or_above(self, level: Acuity) -> float:
-        """The probability of `level` or worse."""
-        return sum(share for each, share in self.shares.items() if each.rank >= level.rank)
-
 
 class TriageService:
     """Combines the layers. One instance serves all threads of a process."""
@@ -105,8 +104,8 @@ class TriageService:
     def assess(self, report: Report, deadline_s: float) -> Triage:
         """The triage of `report`, within `deadline_s` seconds; a layer that does not answer is noted and a person asked.
 
-        The acuity is never below that of the rules, nor below the encoder's but where that only leans above an urgent rule, nor two steps or more below
-        the model's. The encoder is asked first: neither the model nor what is worked out here takes of its time.
+        The acuity is never below that of the rules, nor below the encoder's but where that only leans to an emergency that no rule sees, nor two steps or
+        more below the model's. The encoder is asked first: neither the model nor what is worked out here takes of its time.
         """
         began = self._clock()
         ends = began + deadline_s
@@ -169,7 +168,7 @@ class TriageService:
         except UnderstandingUnavailable as error:
             return _away(Layer.ENCODER, "encoder", type(error).__name__)
         crisis = any(score.name is Intent.CRISIS and score.confidence >= _CRISIS_SURE for score in understanding.intents)
-        acuity, confidence = (Acuity.EMERGENCY, 1.0) if crisis else _leaning(understanding)
+        acuity, confidence = (Acuity.EMERGENCY, 1.0) if crisis else _leaning(understanding.acuity)
         words = [span.text for span in understanding.spans if span.label is SpanLabel.SYMPTOM][:_MAX_WORDS]
         shares = ", ".join(f"{level.value} {understanding.acuity.get(level, 0.0):.2f}" for level in reversed(Acuity))
         note = f"crisis; {shares}" if crisis else shares
@@ -263,33 +262,44 @@ def _away(layer: Layer, name: str, reason: str) -> _Heard:
     return _Heard(vote, False, doubt=f"the {name} did not answer")
 
 
-def _leaning(understanding: Understanding) -> tuple[Acuity, float]:
-    """The encoder's vote, leaning to the serious side, with the probability it rests on."""
-    at_or_above = 0.0
-    for level, enough in _ENOUGH:
-        at_or_above += understanding.acuity.get(level, 0.0)
+def _leaning(shares: Mapping[Acuity, float], levels: Sequence[tuple[Acuity, float]] = _ENOUGH) -> tuple[Acuity, float]:
+    """The encoder's vote among `levels`, leaning to the serious side, with the probability it rests on."""
+    for level, enough in levels:
+        at_or_above = _at_or_above(shares, level)
         if at_or_above >= enough:
             return level, min(1.0, at_or_above)
-    return Acuity.SELF_CARE, min(1.0, max(0.0, 1.0 - at_or_above))
+    return Acuity.SELF_CARE, min(1.0, max(0.0, 1.0 - _at_or_above(shares, Acuity.ROUTINE)))
+
+
+def _at_or_above(shares: Mapping[Acuity, float], level: Acuity) -> float:
+    """The probability of `level` or worse."""
+    return sum(share for each, share in shares.items() if each.rank >= level.rank)
 
 
 def _decided(text: str, heard: list[_Heard]) -> Acuity:
     """The highest vote, with three exceptions: a model that does not decide raises nothing while the encoder answers; the model alone, one step
-    above the others, must have the encoder's probability behind it; and the encoder alone, where a rule is urgent, must do more than lean."""
+    above the others, must have the encoder's probability behind it; and the encoder must do more than lean to an emergency that no rule sees."""
     rules, encoder, model = heard
     floor = highest([*_of_rules_and_encoder(rules, encoder), *([Acuity.ROUTINE] if _unread(text) else [])])
     highest_vote = highest([floor, *([model.vote.acuity] if model.spoke else [])])
     if highest_vote.rank <= floor.rank or (encoder.spoke and not model.decides):
         return floor
     alone = model.spoke and encoder.spoke and not _apart(heard)
-    return floor if alone and encoder.at_or_above(highest_vote) < _BACKED[highest_vote] else highest_vote
+    return floor if alone and _at_or_above(encoder.shares, highest_vote) < _BACKED[highest_vote] else highest_vote
 
 
 def _of_rules_and_encoder(rules: _Heard, encoder: _Heard) -> list[Acuity]:
-    """The votes of the two that answered, the encoder's left out where it only leans to an emergency above an urgent rule."""
-    leans = not encoder.crisis and encoder.at_or_above(Acuity.EMERGENCY) < _BESIDE_URGENT
-    counted = [rules] if leans and rules.spoke and rules.vote.acuity is Acuity.URGENT else [rules, encoder]
-    return [each.vote.acuity for each in counted if each.spoke]
+    """The votes of the two that answered; an emergency that the encoder only leans to is left out of its vote."""
+    votes = [rules.vote.acuity] if rules.spoke else []
+    if encoder.spoke:
+        votes.append(_leaning(encoder.shares, _ENOUGH[1:])[0] if _only_leans(rules, encoder) else encoder.vote.acuity)
+    return votes
+
+
+def _only_leans(rules: _Heard, encoder: _Heard) -> bool:
+    """Whether the encoder votes for an emergency that is too unlikely beside what the rules say."""
+    needed = _BESIDE_URGENT if rules.spoke and rules.vote.acuity is Acuity.URGENT else _BY_ITSELF
+    return encoder.vote.acuity is Acuity.EMERGENCY and not encoder.crisis and encoder.shares.get(Acuity.EMERGENCY, 0.0) < needed
 
 
 def _person_acuity(acuity: Acuity, heard: list[_Heard]) -> Acuity:
@@ -309,10 +319,13 @@ def _apart(heard: list[_Heard]) -> bool:
 
 def _doubts(text: str, heard: list[_Heard]) -> list[str]:
     """Why a person should look, in plain sentences without the patient's words."""
+    rules, encoder, _ = heard
     doubts = [each.doubt for each in heard if each.doubt]
     spoke = [each.vote for each in heard if each.spoke]
     if _apart(heard):
         doubts.append("the layers disagree: " + ", ".join(f"{vote.layer.value} {vote.acuity.value}" for vote in spoke))
+    if encoder.spoke and _only_leans(rules, encoder) and rules.vote.acuity.rank < Acuity.URGENT.rank:
+        doubts.append("the encoder leans to an emergency that no rule sees")
     if _unread(text):
         doubts.append("there is nothing in the report that the rules can read")
     return doubts

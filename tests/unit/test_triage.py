@@ -175,6 +175,18 @@ def test_above_an_urgent_rule_the_encoder_alone_must_do_more_than_lean(
     assert assess(text, Encoder(split, intents), model).acuity is decided
 
 
+@pytest.mark.parametrize(("emergency", "decided"), [(0.25, Acuity.ROUTINE), (0.35, Acuity.EMERGENCY)])
+def test_an_emergency_that_is_unlikely_and_that_no_rule_sees_calls_a_person_at_once_and_nobody_is_told_to_call_for_help(
+    emergency: float, decided: Acuity
+) -> None:  # fmt: skip
+    split = {Acuity.SELF_CARE: 0.2, Acuity.ROUTINE: 0.8 - emergency, Acuity.URGENT: 0.0, Acuity.EMERGENCY: emergency}
+    triage = assess("it feels odd", Encoder(split), Model(None))
+    assert triage.acuity is decided
+    assert (triage.needs_person, triage.person_acuity) == (True, Acuity.EMERGENCY)
+    assert ("This may be an emergency" in triage.reply) is (decided is Acuity.EMERGENCY)
+    assert ("I have asked a person from our team to contact you" in triage.reply) is (decided is Acuity.ROUTINE)
+
+
 def test_thoughts_of_self_harm_get_the_crisis_words() -> None:
     triage = assess("what is the point of me", Encoder(SURE[Acuity.ROUTINE], (Intent.CRISIS,)), drafted(Acuity.URGENT))
     assert triage.acuity is Acuity.EMERGENCY
