@@ -275,6 +275,7 @@ def web_alone() -> Iterator[str]:
     """The web process's application, in a thread of the test; its address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # who comes before the server has started waits for it
         server = uvicorn.Server(uvicorn.Config(create_app(), log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
