@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from sqlalchemy import delete
 
 from aftercare.demo import waking_zone
@@ -346,6 +346,19 @@ def test_what_was_typed_outlives_the_session_and_goes_once_it_is_sent(console: P
     expect(console.get_by_label("Reply as a person")).to_have_value("")
     console.reload()
     expect(console.get_by_label("Reply as a person")).to_have_value("")
+
+
+def test_what_was_typed_while_the_page_still_loads_outlives_the_session(console: Page) -> None:
+    held: list[Route] = []
+    console.route("**/console.js", lambda route: held.append(route), times=1)
+    with console.expect_request("**/console.js"):
+        console.reload(wait_until="commit")
+    console.get_by_label("Reply as a person").fill("I am calling you now")
+    end_session()
+    held[0].continue_()
+    console.wait_for_url("**/console/login?next=*", timeout=15_000)
+    sign_in(console)
+    expect(console.get_by_label("Reply as a person")).to_have_value("I am calling you now")
 
 
 def test_a_draft_is_forgotten_at_sign_out(console: Page) -> None:

@@ -85,11 +85,13 @@ const forgetAll = () => {
 const keepDraft = (box) => {
   const left = box.form.querySelector(".left");
   const count = () => say(left, `${box.maxLength - box.value.length} characters left`);
-  box.value ||= sessionStorage.getItem(draftOf(box)) ?? "";
-  box.addEventListener("input", () => {
+  const keep = () => {
     sessionStorage.setItem(draftOf(box), box.value);
     count();
-  });
+  };
+  box.value ||= sessionStorage.getItem(draftOf(box)) ?? "";
+  if (box.value !== box.defaultValue) keep(); // typed before this script ran, too
+  box.addEventListener("input", keep);
   if (left) count();
 };
 
