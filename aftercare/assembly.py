@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+
 from care.clock import service_clock
 from care.keys import keys
 from care.knowledge import knowledge
@@ -26,7 +28,9 @@ def build_nlu(settings: Settings) -> NluClient:
 
 def build_drafter(settings: Settings) -> VllmDrafter:
     """The generative model behind vLLM."""
-    return VllmDrafter(settings.vllm, settings.vllm_model or REFERENCE_MODEL, keys().vllm_token.get_secret_value())
+    drafter = VllmDrafter(settings.vllm, settings.vllm_model or REFERENCE_MODEL, keys().vllm_token.get_secret_value())
+    atexit.register(drafter.close)
+    return drafter
 
 
 def build_triage(settings: Settings) -> TriageService:

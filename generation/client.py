@@ -14,9 +14,11 @@ import threading
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
-import httpx
+import aiohttp
 from pydantic import BaseModel, Field, ValidationError
 
 from care.acuity import Acuity
@@ -37,7 +39,7 @@ from generation.prompt import (
     read_draft,
     refuses_system,
 )
-from generation.schema import ResponseFormat
+from generation.schema import DRAFT_FORMAT, ResponseFormat
 from generation.shedding import Breaker, Gate, Shed
 
 LEAST_VLLM, BEYOND_VLLM = (0, 30), (1, 0)
@@ -72,7 +74,7 @@ class CompletionRequest(BaseModel):
     seed: int = 0
     priority: int = 0
     stop: list[str] = Field(default_factory=lambda: [END])
-    response_format: ResponseFormat = ResponseFormat()
+    response_format: ResponseFormat = Field(default_factory=lambda: DRAFT_FORMAT)  # a plain default would be copied for each request
 
 
 class ServedInvalid(Exception):
@@ -144,7 +146,6 @@ class VllmDrafter:
         style: Literal["completion", "chat"] | None = None,
         breaker: Breaker | None = None,
         gate: Gate | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.model = model
         self.version = model
@@ -155,12 +156,8 @@ class VllmDrafter:
         self._folds = False
         self._breaker = breaker or Breaker()
         self._gate = gate or Gate()
-        self._http = httpx.AsyncClient(
-            base_url=base_url.rstrip("/").removesuffix("/v1"),
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30),
-            transport=transport,
-        )
+        self._url = base_url.rstrip("/").removesuffix("/v1")
+        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="vllm-client", daemon=True).start()
 
@@ -186,6 +183,17 @@ class VllmDrafter:
             SECONDS.observe(time.monotonic() - began)
         return kept_to(draft, request)
 
+    def asked(self, request: TriageRequest, suspected: Acuity = Acuity.SELF_CARE) -> tuple[str, bytes]:
+        """The path and the body by which vLLM is asked about a request."""
+        asked = CompletionRequest(model=self.model, priority=-suspected.rank)
+        if self._chat:
+            asked.messages = folded(chat_messages(request)) if self._folds else chat_messages(request)
+        else:
+            asked.prompt = completion_prompt(request)
+            asked.max_tokens = min(MAX_ANSWER_TOKENS, CONTEXT_TOKENS - len(asked.prompt.encode()))
+        path = "/v1/chat/completions" if self._chat else "/v1/completions"
+        return path, asked.model_dump_json(exclude_none=True, by_alias=True).encode()
+
     def ready(self, deadline_s: float = 5.0) -> bool:
         """Whether the model answers a tiny report in its schema: the health page is no proof of that. Compiles the schema on first use."""
         try:
@@ -202,20 +210,28 @@ class VllmDrafter:
         numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
         if not LEAST_VLLM <= numbers < BEYOND_VLLM:
             raise ServedInvalid(
-                f"vLLM {version} is served at {self._http.base_url}, tried are {LEAST_VLLM[0]}.{LEAST_VLLM[1]} and later below {BEYOND_VLLM[0]}.0; "
+                f"vLLM {version} is served at {self._url}, tried are {LEAST_VLLM[0]}.{LEAST_VLLM[1]} and later below {BEYOND_VLLM[0]}.0; "
                 "install the version in deploy/requirements/vllm.txt with `make envs`"
             )
         served = [card.id for card in self._run(self._within(self._get("/v1/models", _Cards, ends), deadline_s), deadline_s).data]
         if not any(name == self.model or name.partition("@")[0] == self.model for name in served):
             raise ServedInvalid(
-                f"the model {self.model} is configured and {', '.join(served) or 'none'} is served at {self._http.base_url}; "
+                f"the model {self.model} is configured and {', '.join(served) or 'none'} is served at {self._url}; "
                 "set AFTERCARE_VLLM_MODEL to a served name, or start vLLM with that model"
             )
 
     def close(self) -> None:
         """Closes the pooled connections and ends the client's thread."""
-        asyncio.run_coroutine_threadsafe(self._http.aclose(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(self._leave(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _leave(self) -> None:
+        await self._http.close()
+
+    @cached_property
+    def _http(self) -> aiohttp.ClientSession:
+        """Made by the first call, on the loop that it serves."""
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=30), headers=self._headers)
 
     def _run(self, work: Coroutine[Any, Any, _Result], deadline_s: float) -> _Result:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -258,15 +274,8 @@ class VllmDrafter:
         return draft
 
     async def _ask(self, request: TriageRequest, ends: float, suspected: Acuity = Acuity.SELF_CARE) -> TriageDraft:
-        asked = CompletionRequest(model=self.model, priority=-suspected.rank)
-        if self._chat:
-            asked.messages = folded(chat_messages(request)) if self._folds else chat_messages(request)
-        else:
-            asked.prompt = completion_prompt(request)
-            asked.max_tokens = min(MAX_ANSWER_TOKENS, CONTEXT_TOKENS - len(asked.prompt.encode()))
-        path = "/v1/chat/completions" if self._chat else "/v1/completions"
         try:
-            response = await self._answered("POST", path, ends, asked.model_dump_json(exclude_none=True, by_alias=True).encode())
+            response = await self._answered("POST", ends, *self.asked(request, suspected))
         except _SystemRefused:
             if self._folds:
                 raise
@@ -287,39 +296,39 @@ class VllmDrafter:
         return draft
 
     async def _get(self, path: str, kind: type[_Answer], ends: float) -> _Answer:
-        return _read(kind, await self._answered("GET", path, ends))
+        return _read(kind, await self._answered("GET", ends, path))
 
-    async def _answered(self, method: str, path: str, ends: float, body: bytes | None = None) -> bytes:
+    async def _answered(self, method: str, ends: float, path: str, body: bytes | None = None) -> bytes:
         left = max(_LEAST_S, ends - time.monotonic())
-        limits = httpx.Timeout(left, connect=min(left, self._timeouts.connect_s), pool=left)
+        limits = aiohttp.ClientTimeout(total=left, sock_connect=min(left, self._timeouts.connect_s))
         received = bytearray()
         try:
-            async with self._http.stream(method, path, content=body, headers={"Content-Type": "application/json"}, timeout=limits) as response:
-                async for block in response.aiter_bytes():
+            async with self._http.request(method, self._url + path, data=body, timeout=limits, allow_redirects=False) as response:
+                async for block in response.content.iter_any():
                     received += block
                     if len(received) > _MAX_ANSWER_BYTES:
                         raise DraftUnavailable("the answer is too long")
-        except httpx.TimeoutException:
+        except TimeoutError:
             raise _NoAnswer("no answer in time") from None
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             raise _ServerFailure(f"not reached ({type(error).__name__})") from None
-        if response.status_code != httpx.codes.OK:
-            raise self._refused(response.status_code, bytes(received))
+        if response.status != HTTPStatus.OK:
+            raise self._refused(response.status, bytes(received))
         return bytes(received)
 
     def _refused(self, status: int, body: bytes) -> DraftUnavailable:
         said = body[:2000].decode("utf-8", "replace").casefold()
-        if status == httpx.codes.BAD_REQUEST and ("context length" in said or "max_model_len" in said or "maximum model length" in said):
+        if status == HTTPStatus.BAD_REQUEST and ("context length" in said or "max_model_len" in said or "maximum model length" in said):
             return DraftUnavailable("the prompt is longer than the model's context: raise max_model_len in generation/serve.yaml to 2560 or more (HTTP 400)")
-        if status == httpx.codes.BAD_REQUEST and self._chat and refuses_system(said):
+        if status == HTTPStatus.BAD_REQUEST and self._chat and refuses_system(said):
             return _SystemRefused("the model's chat template refuses the prompt: serve one with a user role at least (HTTP 400)")
-        if status == httpx.codes.NOT_FOUND:
+        if status == HTTPStatus.NOT_FOUND:
             return DraftUnavailable(f"the model {self.model} is not served there: set AFTERCARE_VLLM_MODEL to a served name (HTTP 404)")
-        if status == httpx.codes.UNAUTHORIZED:
+        if status == HTTPStatus.UNAUTHORIZED:
             return DraftUnavailable("the key is refused: start vLLM with this installation's key (HTTP 401)")
-        if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _ServerFailure(f"HTTP {status}")
-        return (_PassingFailure if status == httpx.codes.TOO_MANY_REQUESTS else DraftUnavailable)(f"HTTP {status}")
+        return (_PassingFailure if status == HTTPStatus.TOO_MANY_REQUESTS else DraftUnavailable)(f"HTTP {status}")
 
 
 def _read(kind: type[_Answer], body: bytes) -> _Answer:

@@ -27,3 +27,6 @@ class ResponseFormat(BaseModel):
 
     type: str = "json_schema"
     json_schema: NamedSchema = NamedSchema()
+
+
+DRAFT_FORMAT = ResponseFormat()

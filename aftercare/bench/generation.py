@@ -34,10 +34,10 @@ from generation.client import Timeouts, VllmDrafter
 from generation.prompt import chat_messages
 
 CONCURRENCIES = (1, 8, 32)
-_ROUNDS = 3
-"""Each way is measured as often, in turn, so that a slow minute of the machine falls on both."""
-_WAVES = 6
-"""A load is at least this many times its concurrency, so that its end, where few are under way, weighs little."""
+_TURNS = 9
+"""Each way has as many turns, in pairs; the median over the pairs is told, so that a slow minute of the machine spoils one of them."""
+_WAVES = 4
+"""A turn is at least this many times its concurrency, so that its end, where few are under way, weighs little."""
 _READY_S = 240.0
 _LONGEST_S = 120.0
 _SPLITS = ROOT / "nlu/corpora/splits.yaml"
@@ -46,7 +46,7 @@ _progress = Console(stderr=True)
 
 
 class Load(BaseModel):
-    """Output tokens a second and the median milliseconds of a request on both ways, at one concurrency."""
+    """Output tokens a second and the median milliseconds of a request on both ways, at one concurrency; medians over the turns, or pairs of them."""
 
     concurrency: int
     requests: int
@@ -137,24 +137,6 @@ def _reports() -> list[TriageRequest]:
     return [request_for(Report(text=text, context=context, understanding=None)) for text in texts]
 
 
-def _bodies(requests: Sequence[TriageRequest]) -> list[tuple[str, bytes]]:
-    """The path and body that our client posts for each request."""
-    posted: list[tuple[str, bytes]] = []
-    draft = TriageDraft(acuity=Acuity.ROUTINE, unsure=True, red_flags=[], findings=[], denied=[], questions=[], advice=[], reply="", rationale="")
-    choice = {"finish_reason": "stop", "text": draft.model_dump_json()}
-    answer = {"model": "none", "choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
-
-    def record(request: httpx.Request) -> httpx.Response:
-        posted.append((request.url.path, request.content))
-        return httpx.Response(200, json=answer)
-
-    client = VllmDrafter("http://vllm", transport=httpx.MockTransport(record))
-    for request in requests:
-        client.draft(request, _LONGEST_S)
-    client.close()
-    return posted
-
-
 def _timed(calls: Sequence[Callable[[], object]], concurrency: int) -> tuple[float, list[float]]:
     """Seconds until all are done, `concurrency` at a time, and the seconds of each."""
 
@@ -177,31 +159,27 @@ def through_client(client: VllmDrafter, requests: Sequence[TriageRequest]) -> li
 def _load(server: _Server, client: VllmDrafter, requests: Sequence[TriageRequest], concurrency: int) -> Load:
     """Both ways in turn at one concurrency."""
     requests = list(itertools.islice(itertools.cycle(requests), max(len(requests), _WAVES * concurrency)))
-    bodies = _bodies(requests)
     ours = through_client(client, requests)
-    bare = [server.post(path, body) for path, body in bodies]
+    bare = [server.post(*client.asked(request, Acuity.URGENT)) for request in requests]
     _timed(bare[:concurrency], concurrency)
-    seconds, tokens = {"ours": 0.0, "bare": 0.0}, {"ours": 0.0, "bare": 0.0}
-    each: dict[str, list[float]] = {"ours": [], "bare": []}
-    for turn in range(_ROUNDS):
+    rates: dict[str, list[float]] = {"ours": [], "bare": []}
+    p50s: dict[str, list[float]] = {"ours": [], "bare": []}
+    for turn in range(_TURNS):
         ways = (("ours", ours), ("bare", bare)) if turn % 2 else (("bare", bare), ("ours", ours))
         for way, calls in ways:
             before = server.generated()
             took, times = _timed(calls, concurrency)
-            seconds[way] += took
-            tokens[way] += server.generated() - before
-            each[way] += times
-    rate = {way: tokens[way] / seconds[way] for way in seconds}
-    p50 = {way: median(times) * 1000 for way, times in each.items()}
+            rates[way].append((server.generated() - before) / took)
+            p50s[way].append(median(times) * 1000)
     return Load(
         concurrency=concurrency,
-        requests=len(each["ours"]),
-        ours_tokens_per_s=round(rate["ours"], 1),
-        bare_tokens_per_s=round(rate["bare"], 1),
-        ratio=round(rate["ours"] / rate["bare"], 3),
-        ours_p50_ms=round(p50["ours"], 2),
-        bare_p50_ms=round(p50["bare"], 2),
-        added_p50_ms=round(p50["ours"] - p50["bare"], 2),
+        requests=len(requests) * _TURNS,
+        ours_tokens_per_s=round(median(rates["ours"]), 1),
+        bare_tokens_per_s=round(median(rates["bare"]), 1),
+        ratio=round(median(a / b for a, b in zip(rates["ours"], rates["bare"], strict=True)), 3),
+        ours_p50_ms=round(median(p50s["ours"]), 2),
+        bare_p50_ms=round(median(p50s["bare"]), 2),
+        added_p50_ms=round(median(a - b for a, b in zip(p50s["ours"], p50s["bare"], strict=True)), 2),
     )
 
 

@@ -34,7 +34,7 @@ from generation.prompt import (
     shown_report,
 )
 from generation.shedding import Breaker, Gate, Shed
-from tests.integration.drafts import GOOD, answering, asked, drafter
+from tests.integration.drafts import GOOD, answering, asked, drafter, serving
 
 
 def test_a_good_answer_is_a_draft_without_advice_that_was_not_offered() -> None:
@@ -95,14 +95,14 @@ def test_answers_that_are_of_no_use_do_not_stop_the_model_for_others(answer: Cal
 
 
 def test_deadlines_too_short_for_any_server_do_not_stop_the_model_for_others() -> None:
-    async def slow(request: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(5)
+    def slow(request: httpx.Request) -> httpx.Response:
+        time.sleep(0.5)
         return httpx.Response(200)
 
     breaker = Breaker()
     for _ in range(6):
         with pytest.raises(DraftUnavailable, match="in time"):
-            VllmDrafter("http://vllm", transport=httpx.MockTransport(slow), breaker=breaker).draft(asked(), 0.06)
+            drafter(slow, breaker).draft(asked(), 0.06)
     assert breaker.allows()
 
 
@@ -294,7 +294,7 @@ def test_an_answer_has_room_for_all_of_the_schema_or_what_the_context_leaves(sty
         posted.append(json.loads(request.content))
         return answering(GOOD)(request)
 
-    VllmDrafter("http://vllm", style=style, transport=httpx.MockTransport(keep)).draft(asked(report), 60)
+    VllmDrafter(serving(keep), style=style).draft(asked(report), 60)
     room = CONTEXT_TOKENS - len(posted[0].get("prompt", "").encode())
     assert 260 <= posted[0]["max_tokens"] == min(MAX_ANSWER_TOKENS, room)
 
@@ -310,7 +310,7 @@ def test_a_model_without_a_system_role_gets_the_instructions_with_the_words_of_t
         assert messages[0]["content"] == "\n\n".join(message.content for message in chat_messages(asked()))
         return httpx.Response(200, json={"model": "gemma-2", "choices": [{"finish_reason": "stop", "message": {"content": GOOD}}]})
 
-    client = VllmDrafter("http://vllm", "gemma-2", transport=httpx.MockTransport(gemma))
+    client = VllmDrafter(serving(gemma), "gemma-2")
     assert [client.draft(asked(), 5).findings for _ in range(2)] == [["swelling"]] * 2
     assert roles == [["system", "user"], ["user"], ["user"]]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from care.triage.service import TriageService
 from care.understanding import Understanding, UnderstandingUnavailable
 from generation import REFERENCE_MODEL
 from generation.client import Timeouts, VllmDrafter
+from tests.integration.drafts import drafter, serving
 
 BARE = PatientContext()
 
@@ -73,7 +74,7 @@ def test_advice_is_found_by_likeness_as_in_the_service() -> None:
 )
 def test_an_answer_that_was_cut_off_is_one_out_of_the_schema(answer: dict[str, str] | None, counts: bool) -> None:
     told = {"model": "m", "choices": [answer], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
-    client = VllmDrafter("http://vllm", transport=httpx.MockTransport(lambda _: httpx.Response(200, json=told) if answer else httpx.Response(503)))
+    client = drafter(lambda _: httpx.Response(200, json=told) if answer else httpx.Response(503))
     with pytest.raises(DraftUnavailable) as failed:
         client.draft(request_for(Report(text="my knee hurts", context=BARE, understanding=None)), 5.0)
     client.close()
@@ -81,19 +82,17 @@ def test_an_answer_that_was_cut_off_is_one_out_of_the_schema(answer: dict[str, s
 
 
 def test_the_bench_has_as_many_under_way_through_the_client_as_bare() -> None:
-    most, arrived, all_there = max(CONCURRENCIES), [0], asyncio.Event()
+    most = max(CONCURRENCIES)
+    all_there = threading.Barrier(most)
     draft = heard(Acuity.ROUTINE, Acuity.ROUTINE).draft
     assert draft is not None
     answer = {"model": "m", "choices": [{"finish_reason": "stop", "text": draft.model_dump_json()}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
 
-    async def answered(_: httpx.Request) -> httpx.Response:
-        arrived[0] += 1
-        if arrived[0] == most:
-            all_there.set()
-        await asyncio.wait_for(all_there.wait(), 20)
+    def answered(_: httpx.Request) -> httpx.Response:
+        all_there.wait(20)
         return httpx.Response(200, json=answer)
 
-    client = VllmDrafter("http://vllm", transport=httpx.MockTransport(answered), timeouts=Timeouts(answer_s=60))
+    client = VllmDrafter(serving(answered), timeouts=Timeouts(answer_s=60))
     request = request_for(Report(text="my knee hurts", context=BARE, understanding=None))
     with ThreadPoolExecutor(most) as pool:
         made = list(pool.map(lambda call: call(), through_client(client, [request] * most)))
