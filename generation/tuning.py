@@ -26,7 +26,7 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 
 from generation.prompt import END
-from generation.recipe import BaseInvalid, Recipe
+from generation.recipe import BaseInvalid, Recipe, TrainingPart
 from generation.task import PAD, Collator, Encoded, make_tokenizer
 
 _IGNORED = -100
@@ -63,7 +63,7 @@ def load(recipe: Recipe, texts: list[str]) -> tuple[PreTrainedModel, PreTrainedT
         return make_model(tokenizer, recipe), tokenizer
     try:
         tokenizer = AutoTokenizer.from_pretrained(recipe.base)
-        model = AutoModelForCausalLM.from_pretrained(recipe.base, dtype=torch.bfloat16 if recipe.training.bf16 else torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(recipe.base, dtype=torch.bfloat16 if _in_bfloat16(recipe.training) else torch.float32)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise BaseInvalid(
@@ -176,18 +176,27 @@ def reporters() -> list[str]:
     return ["tensorboard", "wandb"]
 
 
+def _on_cpu(training: TrainingPart) -> bool:
+    return training.device == "cpu" or not torch.cuda.is_available()
+
+
+def _in_bfloat16(training: TrainingPart) -> bool:
+    """Where the recipe asks for it and the processor can multiply it: one that cannot takes sixty times as long as for float32."""
+    able = torch.cpu.get_capabilities()
+    return training.bf16 and (not _on_cpu(training) or any(able.get(each) for each in ("avx512_bf16", "amx_bf16", "bf16")))
+
+
 def arguments(recipe: Recipe, work: Path) -> SFTConfig:
     """trl's settings for this run; on several GPUs or machines `accelerate launch` or `torchrun` sets the rest."""
     training, settings = recipe.training, recipe.settings
-    cpu = training.device == "cpu" or not torch.cuda.is_available()
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(work / "tensorboard"))
     stops = settings.early_stopping is not None
     return SFTConfig(
         output_dir=str(work),
         seed=recipe.seed,
         data_seed=recipe.seed,
-        use_cpu=cpu,
-        bf16=training.bf16,
+        use_cpu=_on_cpu(training),
+        bf16=_in_bfloat16(training),
         optim=settings.optimiser,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
@@ -217,7 +226,7 @@ def arguments(recipe: Recipe, work: Path) -> SFTConfig:
         prediction_loss_only=True,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        dataloader_pin_memory=not cpu,
+        dataloader_pin_memory=not _on_cpu(training),
     )
 
 
