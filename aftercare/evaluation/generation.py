@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -20,10 +21,11 @@ from rich.table import Table
 
 from aftercare.assembly import build_drafter, build_nlu
 from aftercare.bench.figures import Spread
-from aftercare.evaluation.ablation import DEADLINE_S, WAYS, Said, decide, decisions, without_graph
+from aftercare.evaluation.ablation import DEADLINE_S, WAYS, Said, decide, decisions, leaning_encoder, without_graph
 from aftercare.evaluation.cases import Case, CasesInvalid, case_arguments, cases_of, read_cases
 from aftercare.evaluation.decisions import LayerAway
 from aftercare.evaluation.figures import AcuityFigures, Judged, acuity_figures
+from care.acuity import Acuity
 from care.retrieval import advice_for
 from care.settings import ROOT, settings
 from care.triage.model import DraftUnavailable, PatientContext, Report, TriageDraft
@@ -115,6 +117,7 @@ def report_on(cases: Sequence[Case], source: str, labelled: Sequence[tuple[Case,
     for case, each in zip(cases, drafts, strict=True):
         for way, acuity in decisions(case.text, case.context, each, versions).items():
             by_way[way].append(Judged(case, acuity, None, 1.0))
+    by_way["encoder, leaning as far"] = _leaning(drafts, by_way)
     failed = Counter(each.failed for each in drafts if each.failed)
     answered = sum(each.draft is not None or is_answer(each.failed) for each in drafts)
     wanted = [right for _, right in labelled]
@@ -139,6 +142,15 @@ def report_on(cases: Sequence[Case], source: str, labelled: Sequence[tuple[Case,
         grade_highest=max(grades, default=None),
         draft_latency=Spread.of(timed) if len(timed) > 1 else None,
     )
+
+
+def _leaning(said: Sequence[Said], by_way: dict[str, list[Judged]]) -> list[Judged]:
+    """The encoder alone, leaning until it finds as many emergencies as all layers do."""
+    alone = by_way["encoder alone"]
+    emergencies = [each.case.right == {Acuity.EMERGENCY} for each in alone]
+    found = sum(each.called is Acuity.EMERGENCY for each, emergency in zip(by_way["all layers"], emergencies, strict=True) if emergency)
+    votes = leaning_encoder(said, [each.called for each in alone], emergencies, found)
+    return [replace(each, called=vote) for each, vote in zip(alone, votes, strict=True)]
 
 
 def is_answer(failed: str) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from aftercare.bench.generation import CONCURRENCIES, through_client
 from aftercare.evaluation import decisions as evaluation
 from aftercare.evaluation import generation
-from aftercare.evaluation.ablation import WAYS, Said, by_graph, decide, decisions
+from aftercare.evaluation.ablation import WAYS, Said, by_graph, decide, decisions, leaning_encoder
 from aftercare.evaluation.cases import Case, CasesInvalid
 from care.acuity import Acuity
 from care.knowledge import knowledge
@@ -54,6 +54,17 @@ def test_each_layer_counts_as_it_voted_and_has_no_say_where_it_is_left_out() -> 
 def test_a_model_that_does_not_decide_decides_nothing_without_the_rules_either() -> None:
     said = heard(Acuity.SELF_CARE, Acuity.URGENT)
     assert decisions("crushing chest pain", BARE, said, (f"{REFERENCE_MODEL}@1a2b3c4d", "2"))["without rules"] is Acuity.SELF_CARE
+
+
+def test_the_encoder_leans_as_far_as_it_must_to_find_as_many_emergencies() -> None:
+    def leaning(share: float) -> Said:
+        understanding = Understanding(text="", intents=[], spans=[], acuity={Acuity.EMERGENCY: share}, called=Acuity.SELF_CARE, version="e1")
+        return Said(understanding, None, None, 0.0)
+
+    said = [leaning(share) for share in (0.3, 0.2, 0.1, 0.15, 0.05)]
+    votes, emergencies = [Acuity.EMERGENCY, *[Acuity.ROUTINE] * 4], [True, True, True, False, False]
+    called = [[each is Acuity.EMERGENCY for each in leaning_encoder(said, votes, emergencies, found)] for found in (0, 1, 2, 3)]
+    assert called == [[True, *[False] * 4], [True, *[False] * 4], [True, True, *[False] * 3], [True, True, True, True, False]]
 
 
 def test_advice_is_found_by_likeness_as_in_the_service() -> None:
