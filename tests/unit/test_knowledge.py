@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import textstat
+import yaml
 
 import care.knowledge
 from care.acuity import Acuity
@@ -243,6 +244,12 @@ def test_what_is_no_yaml_at_all_is_refused_in_one_line(folder: Path, content: by
     (folder / "guard.yaml").write_bytes(b"\n" + content)
     with pytest.raises(KnowledgeInvalid, match=r"^guard.yaml: line \d+: "):
         load(folder)
+
+
+def test_every_class_of_words_is_named_by_something() -> None:
+    folder = Path(care.knowledge.__file__).parent
+    files = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.yaml"))
+    assert [name for name in yaml.safe_load((folder / "words.yaml").read_text(encoding="utf-8")) if f"{{{name}}}" not in files] == []
 
 
 def test_a_missing_file_is_refused(folder: Path) -> None:
