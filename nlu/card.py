@@ -21,12 +21,27 @@ _LIMITS = """\
 - Emergencies are missed (see the table). It is never used alone: the red-flag rules run before it and nothing lowers what they set."""
 
 
-def write_card(folder: Path, encoder: Encoder, corpus: Corpus, recipe: Recipe, *, epochs: list[int], seconds: float, begun_with: str = "") -> VoicesReport:
+_TRAINED, _BEGUN = "- Trained on ", "- Begun with "
+
+
+def trained_lines(corpus: Corpus, recipe: Recipe, epochs: list[int], seconds: float, begun_with: str = "") -> list[str]:
+    """The card's lines on how the weights were made."""
+    voices = len({example.voice for example in corpus.train})
+    lines = [f"{_TRAINED}{len(corpus.train)} messages of {voices} voices, seed {_listed(recipe.seeds)}, best epoch {_listed(epochs)}, {seconds:.0f} s."]
+    return lines + ([f"{_BEGUN}the weights of `{begun_with}`, trained by the same recipe on fewer voices."] if begun_with else [])
+
+
+def trained_lines_of(folder: Path) -> list[str]:
+    """Those lines as the card in the folder has them."""
+    card = (folder / CARD_FILE).read_text(encoding="utf-8")
+    return [line for line in card.splitlines() if line.startswith((_TRAINED, _BEGUN))]
+
+
+def write_card(folder: Path, encoder: Encoder, corpus: Corpus, trained: list[str]) -> VoicesReport:
     """Measures the saved model on the held-out voices and writes the card; answers the figures on the test voices."""
     test = evaluate_voices(encoder, corpus, corpus.test)
     validation = evaluate_voices(encoder, corpus, corpus.validation)
     acuities = Counter(str(example.acuity) for example in corpus.test)
-    trained_voices = len({example.voice for example in corpus.train})
     megabytes = (folder / WEIGHTS_FILE).stat().st_size / 1e6
     lines = [
         f"# {encoder.version}",
@@ -34,14 +49,13 @@ def write_card(folder: Path, encoder: Encoder, corpus: Corpus, recipe: Recipe, *
         "What a patient's message means: intents (several at a time), acuity (four levels) and marked words. Served by `nlu.service`.",
         "",
         "- Base: all-MiniLM-L6-v2 (22.7 M weights, frozen; Apache-2.0). Trained: low-rank adapters",
-        f"  of rank {recipe.shape.rank} and four heads, {megabytes:.1f} MB.",
-        f"- Trained on {len(corpus.train)} messages of {trained_voices} voices, seed {_listed(recipe.seeds)}, best epoch {_listed(epochs)}, {seconds:.0f} s.",
+        f"  of rank {encoder.labels.shape.rank} and four heads, {megabytes:.1f} MB.",
+        *trained,
         f"- Early stopping, thresholds and temperatures: {len(corpus.validation)} messages of {', '.join(validation.voices)}.",
         f"- Tested on {len(corpus.test)} messages of {', '.join(test.voices)}",
         f"  ({', '.join(f'{count} {name}' for name, count in acuities.most_common())}),",
         f"  {test.seen_in_training} of them worded exactly like a training message.",
         *_second_reader(agreement(corpus)),
-        *([f"- Begun with the weights of `{begun_with}`, trained by the same recipe on fewer voices."] if begun_with else []),
         "- Made again with `aftercare train nlu`, measured again with `aftercare eval nlu --voices test`.",
         "",
         "## Figures on voices not trained on",

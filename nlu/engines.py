@@ -43,10 +43,10 @@ def engines(encoder: Encoder, folder: Path, threads: int) -> Iterator[tuple[str,
     yield "torch float32", encoder
     with warnings.catch_warnings(action="ignore"):
         quantised: list[Any] = [
-            torch.ao.quantization.quantize_dynamic(copy.deepcopy(network), {torch.nn.Linear}, dtype=torch.qint8) for network in encoder._networks
+            torch.ao.quantization.quantize_dynamic(copy.deepcopy(network), {torch.nn.Linear}, dtype=torch.qint8) for network in encoder.networks
         ]
     yield "torch int8", Encoder(quantised, encoder.wide, encoder.labels, encoder.gazetteer)
-    yield "torch bfloat16", _Half(encoder._networks, encoder.wide, encoder.labels, encoder.gazetteer)
+    yield "torch bfloat16", _Half(encoder.networks, encoder.wide, encoder.labels, encoder.gazetteer)
     whole, small = folder / "whole.onnx", folder / "small.onnx"
     export(encoder, whole)
     yield "ONNX Runtime float32", OnnxEncoder(encoder, whole, threads)

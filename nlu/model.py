@@ -110,7 +110,7 @@ class Encoder:
         self.wide = wide
         self.version = labels.version
         self.gazetteer = gazetteer
-        self._networks = [network.eval() for network in networks]
+        self.networks = [network.eval() for network in networks]
 
     @classmethod
     def load(cls, folder: Path = DEFAULT_MODEL) -> Encoder:
@@ -139,7 +139,7 @@ class Encoder:
         """One forward of the texts, without the linear reading."""
         batch = batch_of(texts, self.gazetteer)
         with torch.inference_mode():
-            outputs = [network(batch) for network in self._networks]
+            outputs = [network(batch) for network in self.networks]
         return mean_of(outputs)
 
     def understand(self, texts: list[str]) -> list[Understanding]:

@@ -35,7 +35,7 @@ class OnnxEncoder(Encoder):
 
     def __init__(self, encoder: Encoder, file: Path, threads: int, most_off: float = _MOST_OFF) -> None:
         """`most_off` is how far a logit may be from that of the weights. Raises `EngineMismatch`, or what ONNX Runtime raises for a broken file."""
-        super().__init__(encoder._networks, encoder.wide, encoder.labels, encoder.gazetteer)
+        super().__init__(encoder.networks, encoder.wide, encoder.labels, encoder.gazetteer)
         options: Any = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # as with torch's threads: one that waits must not burn a core that another process needs
@@ -95,7 +95,7 @@ def export(encoder: Encoder, file: Path) -> None:
         logging.getLogger(chatty).setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         program: Any = torch.onnx.export(
-            _Flat(encoder._networks).eval(),
+            _Flat(encoder.networks).eval(),
             (batch.ids, batch.mask, batch.marks),
             input_names=["ids", "mask", "marks"],
             output_names=_OUTPUTS,

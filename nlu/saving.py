@@ -101,3 +101,11 @@ def save(folder: Path, networks: list[Any], wide: Wide, shape: Shape, gazetteer:
     (folder / GAZETTEER_FILE).write_text(gazetteer.dump(), encoding="utf-8")
     labels = labels.model_copy(update={"weights_sha256": weights_digest(folder)})
     (folder / LABELS_FILE).write_text(labels.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def calibrate_anew(folder: Path, held_out: list[Example]) -> None:
+    """Chooses the temperatures and thresholds of a saved model again, on these messages; the weights stay. Raises `ModelMismatch`."""
+    encoder = Encoder.load(folder)
+    labels, _ = calibrated(encoder.networks, encoder.wide, encoder.labels.shape, encoder.gazetteer, held_out, encoder.labels.prior)
+    labels = labels.model_copy(update={"weights_sha256": encoder.labels.weights_sha256})
+    (folder / LABELS_FILE).write_text(labels.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -24,13 +24,13 @@ from transformers import get_cosine_schedule_with_warmup
 from care.acuity import Acuity
 from care.settings import settings
 from nlu.augment import Augmenter
-from nlu.card import write_card
+from nlu.card import trained_lines, trained_lines_of, write_card
 from nlu.corpus import CORPORA, Corpus, CorpusInvalid, Example, read_corpus
 from nlu.gazetteer import Gazetteer, build
 from nlu.labels import ModelMismatch, read_labels
 from nlu.model import DEFAULT_MODEL, Encoder, MultiTask, first_member, load_trained
 from nlu.recipe import Recipe, RecipeInvalid, read_recipe
-from nlu.saving import calibrated, save
+from nlu.saving import calibrate_anew, calibrated, save
 from nlu.scores import Scores, score
 from nlu.targets import IGNORED, Loss, disagreement, targets_of
 from nlu.templates import TEMPLATES, Templates, read_templates, told_by_rules
@@ -276,6 +276,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, default=CORPORA, help="folder with voices/ and splits.yaml (default: nlu/corpora)")
     parser.add_argument("--run", type=Path, help="folder for TensorBoard and checkpoints; a run that was cut off goes on from them (default: a new one)")
     parser.add_argument("--start", type=Path, help="begin with the weights of this folder, of the same shape: for voices that came later")
+    parser.add_argument("--calibrate", type=Path, help="train nothing: choose the thresholds of this folder's model anew, for later validation voices")
     parser.add_argument("--ablation", action="store_true", help="train short runs instead, each setting changed alone, and write ablation.md to --out")
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13], help="of the ablation: each run is made once a seed (default: 11 12 13)")
     options = parser.parse_args(arguments)
@@ -286,6 +287,10 @@ def main(arguments: list[str] | None = None) -> int:
             from nlu.ablation import ablate
 
             ablate(options.recipe, options.out, corpus, templates, console, options.seeds)
+            return 0
+        if options.calibrate:
+            calibrate_anew(options.calibrate, corpus.validation)
+            write_card(options.calibrate, Encoder.load(options.calibrate), corpus, trained_lines_of(options.calibrate))
             return 0
         return _run(options, recipe, corpus, templates, console)
     except (RecipeInvalid, CorpusInvalid, ModelMismatch) as error:
@@ -304,7 +309,7 @@ def _run(options: argparse.Namespace, recipe: Recipe, corpus: Corpus, templates:
     seconds = time.monotonic() - began
     logs.close()
     encoder = Encoder.load(options.out)
-    write_card(options.out, encoder, corpus, recipe, epochs=trained.epochs, seconds=seconds, begun_with=begun_with)
+    write_card(options.out, encoder, corpus, trained_lines(corpus, recipe, trained.epochs, seconds, begun_with))
     console.print(f"{encoder.version} written to {options.out} (best epoch {', '.join(map(str, trained.epochs))}; {seconds:.0f} s)")
     return 0
 

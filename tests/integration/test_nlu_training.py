@@ -68,6 +68,20 @@ def _said(script: str) -> str:
     return subprocess.run([str(PYTHON), "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=300, check=True).stdout
 
 
+def test_thresholds_are_chosen_anew_on_later_validation_voices_and_the_weights_stay(corpus: Path) -> None:
+    assert _train(corpus, {"mode": "lora", "epochs": 1}).returncode == 0
+    labels, card = (json.loads((corpus / "out" / "labels.json").read_text()), (corpus / "out" / "model-card.md").read_text())
+    messages = [{"text": "I am well", "intents": ["report_well"], "acuity": "self_care"}] * 5
+    (corpus / "voices" / "later.yaml").write_text(yaml.safe_dump({"voice": "later", "about": "a test", "messages": messages}), encoding="utf-8")
+    (corpus / "splits.yaml").write_text("validation: [two, later]\ntest: [three]\n", encoding="utf-8")
+    assert _train(corpus, {}, "--calibrate", str(corpus / "out")).returncode == 0
+    anew, later = (json.loads((corpus / "out" / "labels.json").read_text()), (corpus / "out" / "model-card.md").read_text())
+    assert anew["weights_sha256"] == labels["weights_sha256"]
+    assert anew["temperatures"] != labels["temperatures"]
+    assert "9 messages of two" in card and "14 messages of" in later
+    assert [line for line in card.splitlines() if line.startswith("- Trained on ")] == [line for line in later.splitlines() if line.startswith("- Trained on ")]
+
+
 def test_the_average_of_a_short_run_holds_next_to_nothing_of_its_first_step() -> None:
     left = _said(
         "from torch import nn; from torch.optim.swa_utils import AveragedModel; from nlu.train import moving_average\n"
