@@ -28,7 +28,7 @@ def trained_lines(corpus: Corpus, recipe: Recipe, epochs: list[int], seconds: fl
     """The card's lines on how the weights were made."""
     voices = len({example.voice for example in corpus.train})
     lines = [f"{_TRAINED}{len(corpus.train)} messages of {voices} voices, seed {_listed(recipe.seeds)}, best epoch {_listed(epochs)}, {seconds:.0f} s."]
-    return lines + ([f"{_BEGUN}the weights of `{begun_with}`, trained by the same recipe on fewer voices."] if begun_with else [])
+    return lines + ([f"{_BEGUN}the weights of `{begun_with}`, which were trained on fewer voices."] if begun_with else [])
 
 
 def trained_lines_of(folder: Path) -> list[str]:

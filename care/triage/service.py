@@ -35,14 +35,14 @@ MODEL_DEADLINE_S = 5.0
 ENCODER_DEADLINE_S = 3.0
 """For what the encoder is asked in all, before anything else is worked out: its vote first, then which advice is alike."""
 _ENOUGH = ((Acuity.EMERGENCY, 0.2), (Acuity.URGENT, 0.5), (Acuity.ROUTINE, 0.6))
-"""The encoder votes for the first level at or above which it puts this much probability. Chosen on the validation voices, beside the rules, so that none
-of their 161 emergencies is missed, with a margin; docs/triage.md has the figures."""
+"""The encoder votes for the first level at or above which it puts this much probability. Chosen on the validation voices, beside the rules, so that hardly one
+of their 345 emergencies is missed; docs/triage.md has the figures."""
 _BESIDE_URGENT = 0.5
 """Where a rule already calls a clinician today, an emergency of the encoder's alone must be as likely as not: it leans for danger that nobody else has seen.
-Chosen on the validation voices: none of the 20 such reports below 0.9 is an emergency (docs/triage.md)."""
+Chosen on the validation voices: of the 22 such reports below it one is an emergency (docs/triage.md)."""
 _BY_ITSELF = 0.3
 """Where no rule calls a clinician today either, the patient is told of an emergency from here on; below, a person is called as for one. Chosen on the
-validation voices: of the 20 such reports below it none is urgent even, of the 7 up to 0.35 two are emergencies (docs/triage.md)."""
+validation voices: of the 34 such reports below it one is an emergency and four are urgent (docs/triage.md)."""
 _CRISIS_SURE = 0.5
 _WIDE = 2
 """Layers this many levels apart disagree: a person looks, at the higher. One level apart, see `_decided`."""
