@@ -56,7 +56,7 @@ def write_card(folder: Path, encoder: Encoder, corpus: Corpus, trained: list[str
         f"  ({', '.join(f'{count} {name}' for name, count in acuities.most_common())}),",
         f"  {test.seen_in_training} of them worded exactly like a training message.",
         *_second_reader(agreement(corpus)),
-        "- Made again with `aftercare train nlu`, measured again with `aftercare eval nlu --voices test`.",
+        "- Made again with `aftercare train nlu` (`--start` with the weights that it was begun with), measured again with `aftercare eval nlu --voices test`.",
         "",
         "## Figures on voices not trained on",
         "",
