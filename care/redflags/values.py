@@ -110,6 +110,8 @@ _POUND, _KILO = frozenset(["lb", "lbs", "pound", "pounds", "libras"]), frozenset
 _FAHRENHEIT, _CELSIUS = frozenset({"f", "fahrenheit"}), frozenset({"c", "celsius", "centigrade", "grados"})
 _TIMES = (
     frozenset(["metres", "meters", "km", "kilometres", "miles", "yards", "calories", "kcal", "teens"])
+    | frozenset(["cm", "mm", "centimetres", "centimeters", "centimetre", "inch", "inches", "litres", "liters", "litre", "gram", "grams"])
+    | frozenset(["dollars", "bucks", "quid", "euros", "pesos", "cents", "pence"])
     | frozenset(["am", "pm", "oclock", "mg", "ml", "mcg", "minutes", "min", "mins", "minute", "weeks", "week", "months", "years", "units", "pads"])
     | _HOURS
     | _DAYS

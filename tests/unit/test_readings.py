@@ -53,6 +53,8 @@ def test_a_reading_is_found(text: str, kind: str, value: float) -> None:
     ("text", "kind"),
     [
         ("resp rate 20", "pulse"),
+        ("the scar is 41.5 cm long", "temperature"),
+        ("the meter man wants 250 dollars", "sugar"),
         ("vomiting every 2 hours", "hours"),
         ("in the last hour 62 steps", "pulse"),
         ("weight 84 oxygen 98", "weight_gain"),
