@@ -1,4 +1,4 @@
-"""What each of Twilio's error codes means for us. Sources: twilio.com/docs/api/errors/CODE; `RELIABILITY.md`, section 3.1."""
+"""What each of Twilio's error codes means for us. Source: twilio.com/docs/api/errors/CODE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Storms (`make test-slow`): processes killed, Redis emptied, bells lost, Twilio failing, at a tenth of the sizes that RELIABILITY names. R-numbers are its rows.
+"""Storms (`make test-slow`): processes killed, Redis emptied, bells lost, Twilio failing. R-numbers are those of docs/operations.md.
 
 No message may be lost, none answered twice, and each patient's order is kept.
 """

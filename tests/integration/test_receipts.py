@@ -80,7 +80,7 @@ class Code:
     held: bool = False
 
 
-# RELIABILITY, section 3.1, row by row; 5xx and no answer are in test_pipeline.
+# Each class of Twilio's error codes; 5xx and no answer are in test_pipeline.
 TABLE = [
     Code(20429, again=timedelta(seconds=2)),
     Code(21211, marked=True),
