@@ -21,7 +21,7 @@ _LIMITS = """\
 - Emergencies are missed (see the table). It is never used alone: the red-flag rules run before it and nothing lowers what they set."""
 
 
-_TRAINED, _BEGUN = "- Trained on ", "- Begun with "
+_TRAINED, _BEGUN, _MEAN = "- Trained on ", "- Begun with ", "- The mean of "
 
 
 def trained_lines(corpus: Corpus, recipe: Recipe, epochs: list[int], seconds: float, begun_with: str = "") -> list[str]:
@@ -34,7 +34,13 @@ def trained_lines(corpus: Corpus, recipe: Recipe, epochs: list[int], seconds: fl
 def trained_lines_of(folder: Path) -> list[str]:
     """Those lines as the card in the folder has them."""
     card = (folder / CARD_FILE).read_text(encoding="utf-8")
-    return [line for line in card.splitlines() if line.startswith((_TRAINED, _BEGUN))]
+    return [line for line in card.splitlines() if line.startswith((_TRAINED, _BEGUN, _MEAN))]
+
+
+def merged_lines(folders: list[Path]) -> list[str]:
+    """Those lines for the mean of the folders' models: each one's, said once."""
+    lines = dict.fromkeys(line for folder in folders for line in trained_lines_of(folder))
+    return [*lines, f"{_MEAN}{len(folders)} such trainings' weights."]
 
 
 def write_card(folder: Path, encoder: Encoder, corpus: Corpus, trained: list[str]) -> VoicesReport:
@@ -56,7 +62,8 @@ def write_card(folder: Path, encoder: Encoder, corpus: Corpus, trained: list[str
         f"  ({', '.join(f'{count} {name}' for name, count in acuities.most_common())}),",
         f"  {test.seen_in_training} of them worded exactly like a training message.",
         *_second_reader(agreement(corpus)),
-        "- Made again with `aftercare train nlu` (`--start` with the weights that it was begun with), measured again with `aftercare eval nlu --voices test`.",
+        "- Made again with `aftercare train nlu` (`--start` with the weights that it was begun with, `--merge` for a mean),",
+        "  measured again with `aftercare eval nlu --voices test`.",
         "",
         "## Figures on voices not trained on",
         "",

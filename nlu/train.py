@@ -24,10 +24,11 @@ from transformers import get_cosine_schedule_with_warmup
 from care.acuity import Acuity
 from care.settings import settings
 from nlu.augment import Augmenter
-from nlu.card import trained_lines, trained_lines_of, write_card
+from nlu.card import merged_lines, trained_lines, trained_lines_of, write_card
 from nlu.corpus import CORPORA, Corpus, CorpusInvalid, Example, read_corpus
 from nlu.gazetteer import Gazetteer, build
 from nlu.labels import ModelMismatch, read_labels
+from nlu.merge import merge
 from nlu.model import DEFAULT_MODEL, Encoder, MultiTask, first_member, load_trained
 from nlu.recipe import Recipe, RecipeInvalid, read_recipe
 from nlu.saving import calibrate_anew, calibrated, save
@@ -277,6 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, help="folder for TensorBoard and checkpoints; a run that was cut off goes on from them (default: a new one)")
     parser.add_argument("--start", type=Path, help="begin with the weights of this folder, of the same shape: for voices that came later")
     parser.add_argument("--calibrate", type=Path, help="train nothing: choose the thresholds of this folder's model anew, for later validation voices")
+    parser.add_argument("--merge", type=Path, nargs="+", help="train nothing: the mean of these folders' models, which began with the same weights, as one")
     parser.add_argument("--ablation", action="store_true", help="train short runs instead, each setting changed alone, and write ablation.md to --out")
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13], help="of the ablation: each run is made once a seed (default: 11 12 13)")
     options = parser.parse_args(arguments)
@@ -291,6 +293,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.calibrate:
             calibrate_anew(options.calibrate, corpus.validation)
             write_card(options.calibrate, Encoder.load(options.calibrate), corpus, trained_lines_of(options.calibrate))
+            return 0
+        if options.merge:
+            merge(options.merge, options.out, corpus)
+            write_card(options.out, Encoder.load(options.out), corpus, merged_lines(options.merge))
             return 0
         return _run(options, recipe, corpus, templates, console)
     except (RecipeInvalid, CorpusInvalid, ModelMismatch) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -80,6 +81,28 @@ def test_thresholds_are_chosen_anew_on_later_validation_voices_and_the_weights_s
     assert anew["temperatures"] != labels["temperatures"]
     assert "9 messages of two" in card and "14 messages of" in later
     assert [line for line in card.splitlines() if line.startswith("- Trained on ")] == [line for line in later.splitlines() if line.startswith("- Trained on ")]
+
+
+def test_the_mean_of_two_trainings_is_one_network_and_others_are_refused(corpus: Path) -> None:
+    for seed in (1, 2):
+        shutil.rmtree(corpus / "run", ignore_errors=True)
+        assert _train(corpus, {"mode": "lora", "seeds": [seed]}).returncode == 0
+        (corpus / "out").rename(corpus / f"seed-{seed}")
+    folders = [str(corpus / "seed-1"), str(corpus / "seed-2")]
+    done = _train(corpus, {}, "--merge", *folders)
+    assert done.returncode == 0, done.stderr[-2000:]
+    card = (corpus / "out" / "model-card.md").read_text()
+    assert "seed 1," in card and "seed 2," in card and "The mean of 2 such trainings" in card
+    furthest = _said(
+        "from safetensors.torch import load_file\n"
+        f"one, two, mean = (load_file(f'{{folder}}/weights.safetensors') for folder in ({folders[0]!r}, {folders[1]!r}, {str(corpus / 'out')!r}))\n"
+        "print(max(float((mean[name] - (one[name] + two[name]) / 2).abs().max()) for name in mean if name.startswith('0.')))"
+    )
+    assert float(furthest) < 1e-2
+    (corpus / "run").rename(corpus / "run-lora")
+    assert _train(corpus, {"mode": "frozen"}).returncode == 0
+    refused = _train(corpus, {}, "--merge", folders[0], str(corpus / "out"))
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr and "another shape" in refused.stderr
 
 
 def test_the_average_of_a_short_run_holds_next_to_nothing_of_its_first_step() -> None:
