@@ -119,6 +119,7 @@ class Trainer:
         if materials.start:
             load_trained([self.network], first_member(materials.start), materials.start)
         self.average = AveragedModel(self.network, multi_avg_fn=moving_average(recipe.averaging))
+        self.best_state: dict[str, Any] = {}
         self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         named = [(name, parameter) for name, parameter in self.network.named_parameters() if parameter.requires_grad]
         groups = [
@@ -133,8 +134,8 @@ class Trainer:
     def fit(self, console: Console, logs: SummaryWriter, checkpoints: Path | None, best_so_far: Any, *, to_the_end: bool = False) -> int:
         """Trains until the epochs are done or validation stops improving; answers the best epoch.
 
-        At each new best `best_so_far` is called with the network. A run that was cut off goes on from its checkpoint. One that goes
-        `to_the_end` looks at the validation voices after its last epoch alone.
+        At each new best `best_so_far` is called with the network, whose weights are kept as `best_state`. A run that was cut off goes on from
+        its checkpoint. One that goes `to_the_end` looks at the validation voices after its last epoch alone.
         """
         checkpoint = checkpoints / _CHECKPOINT.format(seed=self.seed) if checkpoints else None
         best, best_epoch, done = self._resumed(checkpoint)
@@ -155,6 +156,7 @@ class Trainer:
                 console.print(f"seed {self.seed}, epoch {epoch}: loss {loss:.3f}, {shown}; {seconds:.0f} s", soft_wrap=True)
                 if quality(scores) > best:
                     best, best_epoch = quality(scores), epoch
+                    self.best_state = self.average.module.trained_state()
                     best_so_far(self.average.module)
                 if checkpoint:
                     self._keep(checkpoint, best, best_epoch, epoch)
@@ -217,6 +219,7 @@ class Trainer:
         trained = {name for name, parameter in self.network.named_parameters() if parameter.requires_grad}
         state = {
             "network": {name: value for name, value in self.network.state_dict().items() if name in trained},
+            "best": self.best_state,
             "average": {name: value for name, value in self.average.module.state_dict().items() if name in trained},
             "averaged": self.average.n_averaged,
             "optimizer": self.optimizer.state_dict(),
@@ -235,6 +238,7 @@ class Trainer:
         self.network.load_state_dict(state["network"], strict=False)
         self.average.module.load_state_dict(state["average"], strict=False)
         self.average.n_averaged.copy_(state["averaged"])
+        self.best_state = state["best"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         version, numbers, spare = state["random"][0]
@@ -256,15 +260,12 @@ def train(materials: Materials, out: Path, console: Console, logs: SummaryWriter
     epochs = []
     for seed in materials.recipe.seeds:
         trainer = Trainer(materials, seed)
-        states: list[dict[str, Any]] = []
 
-        def keep(network: Any, states: list[dict[str, Any]] = states) -> None:
-            states[:] = [network.trained_state()]
+        def keep(network: Any) -> None:
             save(out, [*finished, network], materials.wide, materials.recipe.shape, materials.gazetteer, materials.corpus.validation, materials.prior)
 
         epochs.append(trainer.fit(console, logs, checkpoints, keep, to_the_end=to_the_end))
-        if states:
-            trainer.network.load_state_dict({name: value.float() for name, value in states[0].items()}, strict=False)
+        trainer.network.load_state_dict({name: value.float() for name, value in trainer.best_state.items()}, strict=False)
         finished.append(trainer.network)
     return Trained(finished, epochs)
 

@@ -147,7 +147,7 @@ def _compounded(words: tuple[str, ...], commas: frozenset[int]) -> tuple[tuple[s
 
 def _denials(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]:
     undone = found.get("not_denial", [])
-    ends = [start for start, _ in found.get("reach_ends", [])] + _affirmed(clause)
+    ends = [start for start, _ in found.get("reach_ends", [])] + _affirmed(clause) + _turns_to_now(clause)
     new = _new_statements(clause, found)
     for name, reach in (("denial", len(clause.words)), ("denial_near", _NEAR_REACH)):
         for start, end in _longest(found.get(name, [])):
@@ -156,7 +156,7 @@ def _denials(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Scope]
             stops = [place for place in (*ends, *new) if place >= end] + [len(clause.words), end + reach]
             yield Scope(Aside.DENIED, (start, end), start + 1, min(stops))
     for start, end in found.get("denial_all", []):
-        yield Scope(Aside.DENIED, (start, end), end, len(clause.words))
+        yield Scope(Aside.DENIED, (start, end), end, min([place for place in ends if place >= end] + [len(clause.words)]))
     yield from _answered_no(clause)
 
 
@@ -230,13 +230,45 @@ def _of_another(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Sco
         yield Scope(Aside.ANOTHER, found["another_all"][0], 0, len(clause.words))
     statements = _new_statements(clause, found)
     new = [place for place in statements if clause.words[place] not in _THIRD_PERSON]
-    of_others = [(start, end) for start, end in found.get("another", []) if _SELF.isdisjoint(clause.words[start + 1 : end])]
+    of_others = [span for span in found.get("another", []) if not _comes_back_to_self(clause, span)]
     for start, end in _longest(of_others):
         own = [place for place in range(end, len(clause.words)) if _speaks_of_self(clause, place)]
         ends = statements if clause.words[start] in _WHOSE else new  # "his brother has dementia, he talks nonsense now": he is the patient
         yield Scope(Aside.ANOTHER, (start, end), start, min([*own, *(place for place in ends if place >= end), len(clause.words)]))
 
 
+def _comes_back_to_self(clause: Clause, span: Span) -> bool:
+    """ "my friend had a clot and now my calf is": the words of a cue that run on into what the writer has."""
+    places = range(span[0] + 1, span[1])
+    return any(clause.words[place] in _SELF for place in places) or not set(places).isdisjoint(_turns_to_now(clause))
+
+
+def _turns_to_now(clause: Clause) -> list[int]:
+    """Where the writer begins to say how they are now, with or without a comma before it: "no fever my chest is tight", "a stroke in 2015 I cant breathe"."""
+    words = clause.words
+    turns = []
+    for place in range(1, len(words)):
+        if words[place] in {"my", "mi"} and words[place - 1] not in _OF_A_PLACE | _JOINS:
+            verb = next((at for at in range(place + 2, min(place + 5, len(words))) if words[at] in _IS_NOW), None)
+            if verb is not None and _JOINS.isdisjoint(words[place:verb]):
+                turns.append(place)
+        elif words[place] in {"im", "ive", "tengo", "estoy"} and words[place - 1] not in _JOINS:
+            turns.append(place)
+        elif words[place] == "i" and words[place + 1 : place + 2] and words[place + 1] in _DO_NOW and words[place - 1] not in _JOINS:
+            turns.append(place)
+    return turns
+
+
+_JOINS = frozenset([
+    "where", "while", "when", "if", "that", "which", "whether", "after", "before", "until", "till", "since", "because", "as", "than", "what", "how", "who",
+    "whenever", "unless", "once", "or", "not", "says", "said", "think", "thought", "donde", "cuando", "que",
+])  # fmt: skip
+"""After these, "my" and "I" go on with what was said."""
+_IS_NOW = frozenset([
+    "is", "are", "has", "have", "feels", "feel", "hurts", "hurt", "keeps", "keep", "looks", "look", "wont", "cant", "cannot", "burns", "aches", "throbs",
+    "pours", "esta", "duele", "estan", "duelen", "s",
+])  # fmt: skip
+_DO_NOW = frozenset(["am", "cant", "cannot", "feel", "keep", "have", "want", "need"])
 _THIRD_PERSON = frozenset(["he", "she", "they", "his", "her", "hes", "shes", "who", "and", "el", "ella"])
 _WHOSE = frozenset(["his", "her", "their"])
 _WAS = frozenset(
@@ -275,8 +307,10 @@ def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Sc
             yield Scope(Aside.PAST, (start, end), 0, start)
     if _outside(over, found.get("not_past", [])):
         return
+    turns = _turns_to_now(clause)
     for start, end in _longest(found.get("past", [])):
         first, last = _statement(clause, found, start)
+        now = min((turn for turn in turns if turn >= end), default=len(clause.words))
         if start > first:  # "a stroke in 2010, crushing chest pain": what follows the year's own part is not of that year
             last = min([last, *(comma for comma in clause.commas if comma >= end)])
         if last - first <= _LIST_ITEM + 1:
@@ -286,7 +320,7 @@ def _of_the_past(clause: Clause, found: Mapping[str, list[Span]]) -> Iterator[Sc
         if first and clause.words[first] in _POINTS_BACK:
             first = _statement(clause, found, first - 1)[0]
         if not any(first <= place < last for place, _ in recent):
-            yield Scope(Aside.PAST, (start, end), first, last)
+            yield Scope(Aside.PAST, (start, end), first, min(last, now))
 
 
 def _outside(wholes: list[Span], spans: list[Span]) -> list[Span]:

@@ -116,3 +116,18 @@ def test_what_only_sounds_dangerous_is_mostly_left_alone_and_called_no_higher_th
     texts = [row for row in present(HARD) if "most" in row]
     assert len(texts) >= 120
     assert share([level(row["text"], row.get("protocol")) <= Acuity(row["most"]).rank for row in texts]) >= HARD_MOST_FLOOR
+
+
+_ASIDE = {
+    "another": ["my friend had a stroke", "my neighbour died of a heart attack", "my sister had a clot", "my uncle has cancer", "dad died of a heart attack"],
+    "past": ["I had a stroke in 2015", "I had a heart attack ten years ago", "I used to faint as a teenager", "last year my wound got infected"],
+    "denied": ["no fever", "I am not dizzy", "no chest pain", "never had a fit", "nothing wrong with my wound"],
+}
+_DANGERS = ["my chest is tight and heavy", "my arm has gone dead", "my calf is hot and swollen", "my wound is pouring blood", "I can't breathe", "I have crushing chest pain"]
+
+
+@pytest.mark.parametrize("joined", [" ", " and ", " so ", ", ", ", and now ", ". ", " but "])
+@pytest.mark.parametrize("aside", _ASIDE)
+def test_what_is_set_aside_takes_no_danger_with_it_that_follows_in_the_same_breath(aside: str, joined: str) -> None:
+    lost = [first + joined + danger for first in _ASIDE[aside] for danger in _DANGERS if level(first + joined + danger) < level(danger)]
+    assert lost == []
