@@ -23,6 +23,7 @@ _CLAUSE = re.compile(r"[!?;\n\r\u3002]+|\.{2,}|\u2026|\.(?=\D|$)(?!com\b)|\b(?:b
 _ANSWERED = re.compile(r"\?[\s\-\u2013:,]*(no|nope|none|nah|nada)\b(?=\s*(?:[.,;!?\n]|$))")
 """A question that the writer answers with no: both are one statement."""
 _CONTRACTED = re.compile(r"(?<=\w)['`\u2018\u2019\u02bc\u00b4](?=\w)")
+_RUN_ON_AFTER_IS = re.compile(r"(?<=[a-z])'s(?=[a-z]{2})")
 _POSSESSIVE = re.compile(r"\b(?!(?:it|he|she|that|there|what|who|here|where|let|how)')([a-z]{2,})['`\u2018\u2019\u02bc\u00b4]s\b")
 _DROPPED_G = re.compile(r"\b([a-z]{2,}in)['\u2019](?!\w)")
 _SPACED = re.compile(r"(?<![a-z0-9])(?<!\w')[a-z][ ._\-](?:[a-z0-9][ ._\-]){2,}[a-z](?![a-z0-9])")
@@ -85,6 +86,7 @@ def _folded(text: str, repair: bool) -> str:
         plain = _DROPPED_G.sub(r"\1g", plain)
         plain = _SPACED.sub(lambda found: re.sub(r"[ ._\-]", "", found.group(0)) if sum(map(str.isalpha, found.group(0))) > 2 else found.group(0), plain)
         plain = _SPLIT_WORD.sub("", plain)
+        plain = _RUN_ON_AFTER_IS.sub("'s ", plain)
         plain = _POSSESSIVE.sub(r"\1", plain)
     return _CONTRACTED.sub("", plain)
 
@@ -195,7 +197,7 @@ def _near_words(word: str) -> tuple[str, ...]:
     ordered = sorted(
         found, key=lambda known: (known[0] == word[0], sorted(known) == sorted(word), len(known) != len(word), frequency(known), known), reverse=True
     )
-    return tuple(dict.fromkeys([*ordered, *_near_stems(word)]))
+    return tuple(dict.fromkeys(_spelling().get(each, each) for each in [*ordered, *_near_stems(word)]))
 
 
 def _near_stems(word: str) -> list[str]:
@@ -343,9 +345,9 @@ def _vocabulary() -> frozenset[str]:
 
 @cache
 def _near() -> dict[str, frozenset[str]]:
-    """The rules' words by themselves and by themselves less one letter."""
+    """The rules' words, and the misspellings of them that are known, by themselves and by themselves less one letter."""
     near: dict[str, set[str]] = {}
-    for word in _rule_words():
+    for word in _rule_words() | {known for known in _spelling() if known.isascii() and known.isalpha()}:
         if len(word) >= _MIN_REPAIRED:
             for shorter in _deletions(word):
                 near.setdefault(shorter, set()).add(word)

@@ -252,9 +252,7 @@ def _turns_to_now(clause: Clause) -> list[int]:
             verb = next((at for at in range(place + 2, min(place + 5, len(words))) if words[at] in _IS_NOW), None)
             if verb is not None and _JOINS.isdisjoint(words[place:verb]):
                 turns.append(place)
-        elif words[place] in {"im", "ive", "tengo", "estoy"} and words[place - 1] not in _JOINS:
-            turns.append(place)
-        elif words[place] == "i" and words[place + 1 : place + 2] and words[place + 1] in _DO_NOW and words[place - 1] not in _JOINS:
+        elif words[place - 1] not in _JOINS and (words[place] in _I_AM or (words[place] == "i" and not _DO_NOW.isdisjoint(words[place + 1 : place + 2]))):
             turns.append(place)
     return turns
 
@@ -268,6 +266,7 @@ _IS_NOW = frozenset([
     "is", "are", "has", "have", "feels", "feel", "hurts", "hurt", "keeps", "keep", "looks", "look", "wont", "cant", "cannot", "burns", "aches", "throbs",
     "pours", "esta", "duele", "estan", "duelen", "s",
 ])  # fmt: skip
+_I_AM = frozenset(["im", "ive", "tengo", "estoy"])
 _DO_NOW = frozenset(["am", "cant", "cannot", "feel", "keep", "have", "want", "need"])
 _THIRD_PERSON = frozenset(["he", "she", "they", "his", "her", "hes", "shes", "who", "and", "el", "ella"])
 _WHOSE = frozenset(["his", "her", "their"])

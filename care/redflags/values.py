@@ -124,7 +124,13 @@ _NOTHING_ELSE = frozenset(["", "and", "now", "then", "again", "before", "after",
 _ONWARD = frozenset(["to", "then", "now", "down", "dropped", "fell", "fallen", "went", "gone", "later", "a", "hasta", "luego", "ahora", "despues", "到"])
 _ON_THE_WAY = frozenset(["and", "but", "it", "its", "is", "was", "has", "just", "only", "all", "the", "way", "up", "at", "today", "y", "降", "现", "在"])
 """Words between two numbers of one kind, as in "went from 94 down to 84": at least one of the first."""
-_REACH = 4
+_REACH, _REACH_PAST_MOVES = 4, 2
+_MOVED = frozenset({
+    "has", "have", "had", "is", "was", "been", "gone", "went", "going", "goes", "shot", "dropped", "dropping", "drops", "fell", "fallen", "falling", "jumped",
+    "climbed", "climbing", "crept", "rose", "risen", "rocketed", "right", "straight", "all", "the", "way", "down", "up", "to", "as", "low", "high",
+    "just", "now", "only", "even", "keeps", "kept", "still", "suddenly",
+})  # fmt: skip
+"""These lead from what was measured to its value, however many they are: "oxygen has gone right down to 84"."""
 _POUNDS_A_KILO = 2.2046
 _MG_A_MMOL = 18.0
 _HIGHEST_MG, _HIGHEST_MMOL = 1500, 33.3
@@ -229,7 +235,7 @@ def _counts_times(words: tuple[str, ...], end: int) -> bool:
 
 def _about(words: tuple[str, ...], value: float, start: int, end: int) -> set[str]:
     """The words that speak of the number: those around it up to the next ones, without those that lead to the next where this one has its own kind."""
-    before, following = _beside(words[max(0, start - _REACH) : start][::-1]), _beside(words[end : end + _REACH])
+    before, following = _beside(words[_reached_back(words, start) : start][::-1]), _beside(words[end : end + _REACH])
     hour = start - 2 if words[start - 1 : start] and words[start - 1] in _LEADING else start - 1
     if hour >= 0 and words[hour] == "hour" and _NO_PULSE_HOUR.isdisjoint(words[max(0, hour - 1) : hour]) and value == int(value):
         before.add("hr")
@@ -246,6 +252,14 @@ def _about(words: tuple[str, ...], value: float, start: int, end: int) -> set[st
     if following_at is not None and _TIMES.isdisjoint(words[following_at + 1 : following_at + 2]) and ("hr" in before or own):
         following -= _kind_before(words, following_at, end)
     return before | following
+
+
+def _reached_back(words: tuple[str, ...], start: int) -> int:
+    """Where the words that may speak of the number at `start` begin."""
+    at = start
+    while at > 0 and words[at - 1] in _MOVED:
+        at -= 1
+    return max(0, min(start - _REACH, at - _REACH_PAST_MOVES))
 
 
 def _kind_before(words: tuple[str, ...], at: int, first: int) -> set[str]:

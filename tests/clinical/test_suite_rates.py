@@ -123,7 +123,14 @@ _ASIDE = {
     "past": ["I had a stroke in 2015", "I had a heart attack ten years ago", "I used to faint as a teenager", "last year my wound got infected"],
     "denied": ["no fever", "I am not dizzy", "no chest pain", "never had a fit", "nothing wrong with my wound"],
 }
-_DANGERS = ["my chest is tight and heavy", "my arm has gone dead", "my calf is hot and swollen", "my wound is pouring blood", "I can't breathe", "I have crushing chest pain"]
+_DANGERS = [
+    "my chest is tight and heavy",
+    "my arm has gone dead",
+    "my calf is hot and swollen",
+    "my wound is pouring blood",
+    "I can't breathe",
+    "I have crushing chest pain",
+]
 
 
 @pytest.mark.parametrize("joined", [" ", " and ", " so ", ", ", ", and now ", ". ", " but "])

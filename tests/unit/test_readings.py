@@ -27,6 +27,8 @@ def read(text: str) -> set[tuple[str, float]]:
         ("SpO2 85 HR 130", "oxygen", 85),
         ("SpO2 85 HR 130", "pulse", 130),
         ("my HR is 38", "pulse", 38),
+        ("pulse has gone right down to 42", "pulse", 42),
+        ("oxygen has dropped all the way down to 84", "oxygen", 84),
         ("for the last hour 155 bpm, sats 97", "pulse", 155),
         ("temp 101.5 HR 130", "temperature", 38.61),
         ("trouble breathing, rate 155", "pulse", 155),
