@@ -1,7 +1,7 @@
 """One network out of several: the mean of their weights (`aftercare train nlu --merge`).
 
-Networks that were trained on from the same weights, each from its own seed, lie in one basin: the mean of their weights does about what
-the mean of their answers does, at the price of one (Wortsman et al., Model soups, 2022).
+Networks that were trained on from the same weights, and those weights themselves, lie in one basin: the mean of their weights does about
+what the mean of their answers does, at the price of one (Wortsman et al., Model soups, 2022).
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ _CLAUSE = re.compile(r"[!?;\n\r\u3002]+|\.{2,}|\u2026|\.(?=\D|$)(?!com\b)|\b(?:b
 _ANSWERED = re.compile(r"\?[\s\-\u2013:,]*(no|nope|none|nah|nada)\b(?=\s*(?:[.,;!?\n]|$))")
 """A question that the writer answers with no: both are one statement."""
 _CONTRACTED = re.compile(r"(?<=\w)['`\u2018\u2019\u02bc\u00b4](?=\w)")
-_RUN_ON_AFTER_IS = re.compile(r"(?<=[a-z])'s(?=[a-z]{2})")
+_RUN_ON_AFTER_IS = re.compile(r"(?<=[a-z]{2})['\u2019]s(?=[a-z]{2})")
+"""In "dad'son the floor"; "O'Shea" is a name."""
 _POSSESSIVE = re.compile(r"\b(?!(?:it|he|she|that|there|what|who|here|where|let|how)')([a-z]{2,})['`\u2018\u2019\u02bc\u00b4]s\b")
 _DROPPED_G = re.compile(r"\b([a-z]{2,}in)['\u2019](?!\w)")
 _SPACED = re.compile(r"(?<![a-z0-9])(?<!\w')[a-z][ ._\-](?:[a-z0-9][ ._\-]){2,}[a-z](?![a-z0-9])")

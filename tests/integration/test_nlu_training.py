@@ -65,6 +65,19 @@ def test_a_run_that_was_cut_off_goes_on_and_later_voices_start_from_a_model(corp
     assert other_shape.returncode == 2 and "Traceback" not in other_shape.stderr and "take both files" in other_shape.stderr
 
 
+def test_a_run_cut_off_between_two_seeds_keeps_the_first_ones_best_weights(corpus: Path) -> None:
+    assert _train(corpus, {"mode": "frozen", "seeds": [1]}).returncode == 0
+    (corpus / "out").rename(corpus / "first")
+    both = _train(corpus, {"mode": "frozen", "seeds": [1, 2]})
+    assert both.returncode == 0 and "seed 1, epoch" not in both.stdout, both.stderr[-2000:]
+    furthest = _said(
+        "from safetensors.torch import load_file\n"
+        f"first, both = (load_file(f'{{folder}}/weights.safetensors') for folder in ({str(corpus / 'first')!r}, {str(corpus / 'out')!r}))\n"
+        "print(max(float((first[name] - both[name]).abs().max()) for name in first if name.startswith('0.')))"
+    )
+    assert float(furthest) < 1e-3
+
+
 def _said(script: str) -> str:
     return subprocess.run([str(PYTHON), "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=300, check=True).stdout
 
